@@ -1,0 +1,3 @@
+"""LLM Gateway: one typed gRPC contract in front of every LLM provider."""
+
+__version__ = "0.1.0"

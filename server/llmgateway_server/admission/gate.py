@@ -1,0 +1,100 @@
+"""The process's back-stop: calls in flight, lag of the event loop, memory.
+
+What it turns away was not begun (RELIABILITY §3.4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmgateway_server.core.errors import ShedError
+from llmgateway_server.core.reasons import Reason
+
+PROBE_INTERVAL_S = 0.25
+RETRY_AFTER_S = 1.0
+STATM = Path("/proc/self/statm")
+PAGE_BYTES = 4096
+
+
+class GateSettings(BaseModel):
+    """Bounds of one process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_in_flight: int = Field(default=1000, ge=1)
+    """Calls at once; below the transport's limit of streams, so that callers meet this refusal and its reason."""
+    max_loop_lag_s: float = Field(default=0.2, gt=0)
+    """How late the event loop may run its timers, smoothed over about a second."""
+    max_memory_bytes: int | None = Field(default=None, ge=1)
+    """Resident memory above which no call is let in. None: not watched."""
+
+
+class Gate:
+    """Lets calls in while there is room.
+
+    Args:
+        settings: the bounds.
+    """
+
+    def __init__(self, settings: GateSettings) -> None:
+        self._settings = settings
+        self._probe: asyncio.Task[None] | None = None
+        self.in_flight = 0
+        self.loop_lag_s = 0.0
+        self.memory_bytes = 0
+        self.draining = False
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """Holds a place while the call runs.
+
+        Raises:
+            ShedError: OVERLOADED or SERVER_DRAINING.
+        """
+        if self.draining:
+            raise ShedError(Reason.SERVER_DRAINING, retry_after_s=RETRY_AFTER_S)
+        if self._full():
+            raise ShedError(Reason.OVERLOADED, retry_after_s=RETRY_AFTER_S)
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def _full(self) -> bool:
+        settings = self._settings
+        return (
+            self.in_flight >= settings.max_in_flight
+            or self.loop_lag_s > settings.max_loop_lag_s
+            or (settings.max_memory_bytes is not None and self.memory_bytes > settings.max_memory_bytes)
+        )
+
+    def start(self) -> None:
+        """Starts watching the loop and the memory."""
+        self._probe = asyncio.create_task(self._watch(), name="gate-probe")
+
+    async def stop(self) -> None:
+        """Stops watching."""
+        if self._probe is not None:
+            self._probe.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._probe
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + PROBE_INTERVAL_S
+            await asyncio.sleep(PROBE_INTERVAL_S)
+            self.observe(max(0.0, loop.time() - due))
+
+    def observe(self, lag_s: float) -> None:
+        """Takes in one measurement: lag = (3 · lag + new) ÷ 4, and the memory where it is bounded."""
+        self.loop_lag_s = (3 * self.loop_lag_s + lag_s) / 4
+        if self._settings.max_memory_bytes is not None:
+            with suppress(OSError, ValueError, IndexError):
+                self.memory_bytes = int(STATM.read_text().split()[1]) * PAGE_BYTES

@@ -1,0 +1,158 @@
+"""Measures an attempt and decides its outcome, its usage and its charge: the only place that does.
+
+| how it ended | charge |
+| --- | --- |
+| answered | CU: what the provider reported; without figures CP, estimated |
+| anyhow, after content was delivered | CP: input and delivered output, estimated |
+| the caller left before content, the request was sent | CI: input, estimated |
+| everything else | C0 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+from llmgateway_server.core.calls import Attempt, Charge, Notice, NoticeCode, Outcome
+from llmgateway_server.core.clock import Clock
+from llmgateway_server.core.errors import DefectError, GatewayError, UpstreamError
+from llmgateway_server.core.events import (
+    CONTENT,
+    Finished,
+    MediaDelta,
+    ReasoningDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    UsageSnapshot,
+)
+from llmgateway_server.core.money import cost_of
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
+from llmgateway_server.core.requests import Operation
+from llmgateway_server.core.usage import Usage, UsageSource, estimate_token_count
+from llmgateway_server.observe.trace import Tracing
+
+
+class Meter:
+    """See the module.
+
+    Args:
+        clock: measures latencies.
+        tracing: opens the attempt's span.
+    """
+
+    name = "meter"
+    why = "around the timeouts, because it decides the outcome and must see the reason"
+
+    def __init__(self, clock: Clock, tracing: Tracing) -> None:
+        self._clock = clock
+        self._tracing = tracing
+
+    @asynccontextmanager
+    async def open(self, attempt: Attempt, following: OpenAttempt) -> AsyncIterator[Reply]:
+        """See `AttemptStage.open`."""
+        reading = _Reading(attempt, self._clock)
+        with self._tracing.attempt(attempt):
+            try:
+                async with following(attempt) as reply:
+                    reading.opened = True
+                    yield _MeteredReply(reply, reading)
+            except GatewayError as error:
+                at_fault = isinstance(error, UpstreamError | DefectError) or not reading.opened
+                reading.ended(Outcome.FAILED if at_fault else Outcome.CANCELLED, error)
+                raise
+            except Exception:
+                reading.ended(Outcome.FAILED, DefectError())
+                raise
+            finally:
+                reading.ended(Outcome.CANCELLED, None)
+
+
+class _Reading:
+    """What was measured of one attempt; written to its record once."""
+
+    def __init__(self, attempt: Attempt, clock: Clock) -> None:
+        self._attempt = attempt
+        self._clock = clock
+        self._started_s = clock.monotonic_s()
+        self._reported: Usage | None = None
+        self._delivered_bytes = 0
+        self._delivered = False
+        self.opened = False
+
+    def pass_on(self, batch: Batch) -> None:
+        """Looks at events on their way out and completes the last one."""
+        for event in batch:
+            match event:
+                case TextDelta(text=text) | ReasoningDelta(text=text) | ToolArgumentsDelta(arguments_json=text):
+                    self._delivered_bytes += len(text) if text.isascii() else len(text.encode())
+                case MediaDelta(data=data):
+                    self._delivered_bytes += len(data)
+                case UsageSnapshot(usage=usage):
+                    self._reported = usage
+                case Finished():
+                    self._finish(event)
+        record = self._attempt.record
+        if not self._delivered and any(isinstance(event, CONTENT) for event in batch):
+            self._delivered = True
+            record.time_to_first_token_s = self._clock.monotonic_s() - self._started_s
+
+    def _finish(self, event: Finished) -> None:
+        self.ended(Outcome.SUCCEEDED, None)
+        record = self._attempt.record
+        event.usage, event.cost = record.usage, record.cost
+        notices = self._attempt.call.notices
+        if record.usage is not None and record.usage.source is UsageSource.ESTIMATED:
+            notices.append(
+                Notice(NoticeCode.USAGE_ESTIMATED, "usage", "the provider reported no usage; the gateway estimated it")
+            )
+        if record.usage is not None and record.cost is None:
+            notices.append(
+                Notice(NoticeCode.UNPRICED, str(record.target), "the target has no price; the cost is unknown")
+            )
+
+    def ended(self, outcome: Outcome, error: GatewayError | None) -> None:
+        """Completes the record; only the first call counts."""
+        record = self._attempt.record
+        if record.outcome is not None:
+            return
+        record.outcome = outcome
+        record.latency_s = self._clock.monotonic_s() - self._started_s
+        if error is not None:
+            record.reason = error.reason
+            record.http_status = getattr(error, "http_status", None) or record.http_status
+        elif outcome is Outcome.CANCELLED:
+            record.reason = Reason.CANCELLED
+        record.charge, record.usage = self._charge(outcome)
+        price = record.target.price
+        if record.usage is not None and price is not None:
+            record.cost = cost_of(record.usage, price)
+
+    def _charge(self, outcome: Outcome) -> tuple[Charge, Usage | None]:
+        request = self._attempt.call.request
+        if self._attempt.call.operation is Operation.COUNT_TOKENS:
+            return Charge.NONE, None
+        if outcome is Outcome.SUCCEEDED and self._reported is not None:
+            return Charge.REPORTED, self._reported
+        input_tokens = estimate_token_count(request.input_byte_count)
+        if outcome is Outcome.SUCCEEDED or self._delivered:
+            output_tokens = estimate_token_count(self._delivered_bytes)
+            return Charge.DELIVERED, Usage(input_tokens, output_tokens, source=UsageSource.ESTIMATED)
+        if outcome is Outcome.CANCELLED and self._attempt.request_sent:
+            return Charge.INPUT, Usage(input_tokens, 0, source=UsageSource.ESTIMATED)
+        return Charge.NONE, None
+
+
+class _MeteredReply:
+    def __init__(self, reply: Reply, reading: _Reading) -> None:
+        self._reply = reply
+        self._reading = reading
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        batch = await self._reply.__anext__()
+        self._reading.pass_on(batch)
+        return batch

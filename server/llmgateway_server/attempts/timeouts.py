@@ -1,0 +1,139 @@
+"""The clocks of an attempt: first token, idle, progress, total. Each has its own reason (RELIABILITY §3.6).
+
+Only time that is spent waiting for the provider counts: a caller that reads slowly does not make its provider late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmgateway_server.core.calls import Attempt
+from llmgateway_server.core.clock import Clock
+from llmgateway_server.core.errors import CallEndedError, GatewayError, UpstreamError
+from llmgateway_server.core.events import CONTENT
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
+
+
+class TimeoutSettings(BaseModel):
+    """Limits of one attempt in seconds; the call's deadline bounds all of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first_token_s: float = Field(default=30.0, gt=0)
+    """From the attempt's start to the first token of a stream."""
+    idle_s: float = Field(default=60.0, gt=0)
+    """Between two reads of a stream, whatever they bring."""
+    progress_s: float = Field(default=120.0, gt=0)
+    """Between two reads of a stream that bring content; pings do not count."""
+
+
+class Timeouts:
+    """See the module.
+
+    Args:
+        settings: the limits.
+        clock: measures the waiting.
+    """
+
+    name = "timeouts"
+    why = "innermost, so that everything around it sees the reason and not a cancelled task"
+
+    def __init__(self, settings: TimeoutSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+
+    @asynccontextmanager
+    async def open(self, attempt: Attempt, following: OpenAttempt) -> AsyncIterator[Reply]:
+        """See `AttemptStage.open`."""
+        waits = _Waits(self._settings, self._clock, attempt)
+        async with AsyncExitStack() as stack:
+            limit_s, reason = waits.next_limit()
+            began = self._clock.monotonic_s()
+            timer = asyncio.timeout(limit_s)
+            try:
+                async with timer:
+                    reply = await stack.enter_async_context(following(attempt))
+            except TimeoutError as error:
+                if not timer.expired():
+                    raise
+                raise waits.ended(reason) from error
+            waits.opened(self._clock.monotonic_s() - began)
+            yield _TimedReply(reply, waits, self._clock)
+
+
+class _Waits:
+    """How long the provider has been waited for, and how long it may still take."""
+
+    def __init__(self, settings: TimeoutSettings, clock: Clock, attempt: Attempt) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._deadline = attempt.call.deadline
+        self._streaming = attempt.call.streaming
+        self._first_token_seen = False
+        self._before_first_s = 0.0
+        self._without_content_s = 0.0
+
+    def next_limit(self) -> tuple[float, Reason]:
+        """Returns the nearest limit in seconds from now and the reason for its end."""
+        total_reason = Reason.DEADLINE_EXCEEDED if self._deadline.from_client else Reason.UPSTREAM_TIMEOUT
+        nearest = (self._deadline.remaining_s(self._clock.monotonic_s()), total_reason)
+        if not self._streaming:
+            return nearest
+        settings = self._settings
+        if not self._first_token_seen:
+            return min(nearest, (max(0.0, settings.first_token_s - self._before_first_s), Reason.UPSTREAM_TIMEOUT))
+        return min(
+            nearest,
+            (settings.idle_s, Reason.UPSTREAM_STALLED),
+            (max(0.0, settings.progress_s - self._without_content_s), Reason.UPSTREAM_STALLED),
+        )
+
+    def opened(self, waited_s: float) -> None:
+        self._before_first_s += waited_s
+
+    def read(self, waited_s: float, batch: Batch) -> None:
+        """Notes a read and what it brought."""
+        if batch and any(isinstance(event, CONTENT) for event in batch):
+            self._first_token_seen = True
+            self._without_content_s = 0.0
+        else:
+            self._before_first_s += waited_s
+            self._without_content_s += waited_s
+
+    def ended(self, reason: Reason) -> GatewayError:
+        """Returns the error for a limit that ended."""
+        if reason is Reason.DEADLINE_EXCEEDED:
+            return CallEndedError(reason)
+        return UpstreamError(reason)
+
+
+class _TimedReply:
+    def __init__(self, reply: Reply, waits: _Waits, clock: Clock) -> None:
+        self._reply = reply
+        self._waits = waits
+        self._clock = clock
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        while True:
+            limit_s, reason = self._waits.next_limit()
+            began = self._clock.monotonic_s()
+            timer = asyncio.timeout(limit_s)
+            try:
+                async with timer:
+                    batch = await self._reply.__anext__()
+            except TimeoutError as error:
+                if not timer.expired():
+                    raise
+                raise self._waits.ended(reason) from error
+            self._waits.read(self._clock.monotonic_s() - began, batch)
+            if batch:
+                return batch

@@ -1,0 +1,134 @@
+"""The commands and their options; what they do stands in the other modules of this room."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from llmgateway_server import __version__
+
+if TYPE_CHECKING:
+    from llmgateway_server.config.settings import Settings
+    from llmgateway_server.core.secret import Secret
+
+EXIT_CONFIG = 2
+EXIT_FAILED = 1
+
+app = typer.Typer(
+    name="llmgateway",
+    help="One typed gRPC contract in front of every LLM provider.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+keys = typer.Typer(help="Make API keys and their hashes.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML file. Without it: the simulator, and vendors whose key is set."),
+]
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    listen: Annotated[str, typer.Option(help="Address and port, for example 127.0.0.1:50051.")] = "",
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C; a second one stops it at once."""
+    from llmgateway_server.cli.serve import run
+
+    sys.exit(run(_settings(config, listen), os.environ))
+
+
+@app.command()
+def demo() -> None:
+    """Run a gateway on the simulator and call it: unary, streamed, refused. Needs no key and no network."""
+    from llmgateway_server.cli.demo import run
+
+    sys.exit(run())
+
+
+@app.command()
+def path(config: ConfigOption = None) -> None:
+    """Print the steps that a request passes, in order, and why each stands there."""
+    from llmgateway_server import request_path
+    from llmgateway_server.app import App
+    from llmgateway_server.config.load import ConfigError
+
+    settings = _settings(config, "")
+    try:
+        typer.echo(request_path.describe(App(settings, os.environ).parts))
+    except ConfigError as error:
+        _fail(str(error))
+
+
+@keys.command("new")
+def keys_new(
+    tenant: Annotated[str, typer.Option(help="Whom the key belongs to.")] = "default",
+    role: Annotated[list[str] | None, typer.Option(help="viewer, caller, operator or admin; may be repeated.")] = None,
+    pepper_env: Annotated[str, typer.Option(help="Environment variable with the server's pepper.")] = "",
+) -> None:
+    """Make a key. It is shown once; the configuration gets its hash."""
+    from llmgateway_server.cli.keys import new_key_text
+
+    try:
+        key, entry = new_key_text(tenant, role or ["caller"], _pepper(pepper_env))
+    except ValueError as error:
+        _fail(str(error))
+    typer.echo("# the key, shown this once:", err=True)
+    typer.echo(key)
+    typer.echo("# for the configuration file:", err=True)
+    typer.echo(entry)
+
+
+@keys.command("hash")
+def keys_hash(
+    pepper_env: Annotated[str, typer.Option(help="Environment variable with the server's pepper.")] = "",
+) -> None:
+    """Read a key from standard input and print its hash."""
+    from llmgateway_server.admission.keys import hash_key, key_id_of
+
+    key = sys.stdin.readline().strip()
+    if key_id_of(key) is None:
+        _fail("standard input does not hold a key made by 'llmgateway keys new'")
+    typer.echo(hash_key(key, _pepper(pepper_env)))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _settings(config: Path | None, listen: str) -> Settings:
+    from llmgateway_server.config.load import ConfigError, from_environment, from_file
+
+    try:
+        if config is None:
+            return from_environment(os.environ, listen)
+        settings = from_file(config)
+        if listen:
+            server = settings.server.model_copy(update={"listen": listen})
+            return type(settings).model_validate({**settings.model_dump(), "server": server.model_dump()})
+        return settings
+    except (ConfigError, ValueError) as error:
+        _fail(str(error))
+
+
+def _pepper(variable: str) -> Secret:
+    from llmgateway_server.core.secret import Secret
+
+    pepper = os.environ.get(variable, "") if variable else ""
+    if variable and not pepper:
+        _fail(f"the environment variable {variable} is not set")
+    return Secret(pepper)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"llmgateway: {message}", err=True)
+    raise typer.Exit(EXIT_CONFIG)

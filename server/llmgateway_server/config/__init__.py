@@ -1,0 +1,1 @@
+"""The settings of the whole gateway, composed from each room's own, and how they are read."""

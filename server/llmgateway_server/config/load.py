@@ -1,0 +1,99 @@
+"""Reads settings: a YAML file, or what the environment offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from llmgateway_server.config.settings import Settings
+from llmgateway_server.core.secret import Secret
+from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The text names the file and the fields, never a value."""
+
+
+def from_file(path: Path) -> Settings:
+    """Reads a YAML file.
+
+    Raises:
+        ConfigError: with every mistake, one a line.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}{place}: not readable as YAML") from error
+    return from_document(document if document is not None else {}, str(path))
+
+
+def from_document(document: Any, source: str) -> Settings:
+    """Checks a document.
+
+    Args:
+        source: named in errors.
+
+    Raises:
+        ConfigError: with every mistake, one a line.
+    """
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        lines = [
+            f"{source}: {'.'.join(map(str, mistake['loc'])) or 'file'}: {mistake['msg']}" for mistake in error.errors()
+        ]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def from_environment(environment: Mapping[str, str], listen: str = "") -> Settings:
+    """Returns the settings of a gateway without a file.
+
+    The simulator, and each vendor whose key is in the environment.
+    """
+    providers: dict[str, Any] = {SIMULATOR: {"vendor": SIMULATOR}}
+    for vendor in VENDORS.values():
+        if vendor.key_variable and environment.get(vendor.key_variable):
+            providers[vendor.name] = {"vendor": vendor.name, "api_key": f"env:{vendor.key_variable}"}
+    document: dict[str, Any] = {"providers": providers}
+    if listen:
+        document["server"] = {"listen": listen}
+    return from_document(document, "environment")
+
+
+def resolve_secret(reference: str, environment: Mapping[str, str], field: str) -> Secret:
+    """Returns what a secret reference stands for: `env:NAME`, `file:PATH`, or itself.
+
+    Args:
+        field: path of the setting, for errors.
+
+    Raises:
+        ConfigError: the variable is not set, the file cannot be read, or either is empty.
+    """
+    scheme, colon, name = reference.partition(":")
+    if not colon or scheme not in ("env", "file"):
+        return Secret(reference)
+    if scheme == "env":
+        text = environment.get(name, "")
+        if not text:
+            raise ConfigError(f"{field}: the environment variable {name} is not set")
+        return Secret(text)
+    try:
+        text = Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{field}: the file {name} cannot be read") from error
+    if not text:
+        raise ConfigError(f"{field}: the file {name} is empty")
+    return Secret(text)

@@ -1,0 +1,121 @@
+"""Health and figures into the contract's messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from llmgateway.v1 import status_pb2
+from llmgateway_server.contract.money_out import money_message
+from llmgateway_server.core.errors import RequestError
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.observe.statistics import Figures, Period, Statistics, Tally
+
+DEGRADED_ERROR_RATE = 0.1
+"""Above this share of errors a provider is degraded."""
+MAX_TOP_MODELS = 10
+
+_PERIODS = {
+    status_pb2.METRICS_PERIOD_UNSPECIFIED: Period.ALL,
+    status_pb2.METRICS_PERIOD_HOUR: Period.HOUR,
+    status_pb2.METRICS_PERIOD_DAY: Period.DAY,
+    status_pb2.METRICS_PERIOD_WEEK: Period.WEEK,
+    status_pb2.METRICS_PERIOD_MONTH: Period.MONTH,
+}
+
+
+def provider_health(name: str, vendor: str, statistics: Statistics, recent: Figures) -> status_pb2.ProviderHealth:
+    """Judges a provider by its attempts of the last five minutes; without any it is not known."""
+    tally = recent.providers.get(name, Tally())
+    health = status_pb2.ProviderHealth(
+        provider=name,
+        vendor=vendor,
+        attempt_count=tally.count,
+        consecutive_failure_count=statistics.consecutive_failures(name),
+    )
+    success = tally.success_rate()
+    if success is None:
+        return health
+    health.success_rate, health.error_rate = success, 1 - success
+    _set(health, "average_latency_ms", tally.average_latency_s())
+    _set(health, "average_time_to_first_token_ms", tally.average_first_token_s())
+    if success == 0:
+        health.status = status_pb2.HEALTH_STATUS_UNHEALTHY
+    elif health.error_rate > DEGRADED_ERROR_RATE:
+        health.status = status_pb2.HEALTH_STATUS_DEGRADED
+    else:
+        health.status = status_pb2.HEALTH_STATUS_HEALTHY
+    return health
+
+
+def overall_health(providers: list[status_pb2.ProviderHealth], *, draining: bool) -> status_pb2.HealthStatus.ValueType:
+    """Judges the gateway: unhealthy when it drains or no provider works, degraded when one does not."""
+    statuses = {provider.status for provider in providers}
+    if draining or statuses == {status_pb2.HEALTH_STATUS_UNHEALTHY}:
+        return status_pb2.HEALTH_STATUS_UNHEALTHY
+    if statuses & {status_pb2.HEALTH_STATUS_UNHEALTHY, status_pb2.HEALTH_STATUS_DEGRADED}:
+        return status_pb2.HEALTH_STATUS_DEGRADED
+    return status_pb2.HEALTH_STATUS_HEALTHY
+
+
+def metrics_message(
+    request: Any, statistics: Statistics, provider_names: list[str], now_s: float
+) -> status_pb2.MetricsResponse:
+    """Translates the figures of a period.
+
+    Raises:
+        RequestError: RESOURCE_NOT_FOUND when the named provider is not configured.
+    """
+    if request.provider and request.provider not in provider_names:
+        raise RequestError(Reason.RESOURCE_NOT_FOUND, slots={"resource": request.provider})
+    figures = statistics.over(_PERIODS[request.period])
+    message = status_pb2.MetricsResponse(
+        window_start=_timestamp(figures.start_s), window_end=_timestamp(now_s), uptime_s=int(statistics.uptime_s)
+    )
+    if not request.provider:
+        _fill_calls(message.calls, figures.calls)
+        top = sorted(figures.models.items(), key=lambda item: (-item[1].count, item[0]))[:MAX_TOP_MODELS]
+        for name, tally in top:
+            model = message.top_models.add(model=name, call_count=tally.count, cost=money_message(tally.cost_nano_usd))
+            _set(model, "average_latency_ms", tally.average_latency_s())
+    for name in [request.provider] if request.provider else provider_names:
+        _fill_provider(message.providers.add(provider=name), figures.providers.get(name, Tally()))
+    return message
+
+
+def _fill_calls(calls: status_pb2.CallFigures, tally: Tally) -> None:
+    calls.call_count, calls.shed_count = tally.count, tally.shed
+    success = tally.success_rate()
+    if success is not None:
+        calls.success_rate = success
+    _fill_shared(calls, tally)
+
+
+def _fill_provider(provider: status_pb2.ProviderFigures, tally: Tally) -> None:
+    provider.attempt_count = tally.count
+    _fill_shared(provider, tally)
+
+
+def _fill_shared(message: Any, tally: Tally) -> None:
+    """Fills the fields that CallFigures and ProviderFigures share."""
+    message.succeeded_count = tally.succeeded
+    message.failed_count = tally.failed
+    message.cancelled_count = tally.cancelled
+    message.input_token_count = tally.input_tokens
+    message.output_token_count = tally.output_tokens
+    message.cost.CopyFrom(money_message(tally.cost_nano_usd))
+    _set(message, "average_latency_ms", tally.average_latency_s())
+    _set(message, "p95_latency_ms", tally.latency_percentile_s(0.95))
+    _set(message, "average_time_to_first_token_ms", tally.average_first_token_s())
+
+
+def _set(message: Any, field: str, seconds: float | None) -> None:
+    if seconds is not None:
+        setattr(message, field, seconds * 1000)
+
+
+def _timestamp(wall_s: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromNanoseconds(int(wall_s * 1_000_000_000))
+    return stamp

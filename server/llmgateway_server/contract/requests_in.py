@@ -1,0 +1,213 @@
+"""Requests from the wire into the core's words, with the checks that a schema cannot say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmgateway.v1 import completion_pb2, embedding_pb2, tool_pb2
+from llmgateway_server.contract import unserved
+from llmgateway_server.contract.json_text import check_json_object
+from llmgateway_server.contract.messages_in import Conversation
+from llmgateway_server.contract.schema import refuse
+from llmgateway_server.core.errors import RequestError, Violation
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.core.requests import (
+    CallMetadata,
+    CompleteRequest,
+    CountTokensRequest,
+    EmbedRequest,
+    FormatKind,
+    ReasoningOptions,
+    ResponseFormat,
+    RoutingOptions,
+    Tool,
+    ToolChoice,
+    ToolChoiceMode,
+)
+
+MAX_TEXT_BYTES = 8 * 1024 * 1024
+"""Text of a request; the message limit of 16 MiB leaves room for media (RELIABILITY §3.5)."""
+
+_EFFORTS = {
+    completion_pb2.REASONING_EFFORT_NONE: "none",
+    completion_pb2.REASONING_EFFORT_MINIMAL: "minimal",
+    completion_pb2.REASONING_EFFORT_LOW: "low",
+    completion_pb2.REASONING_EFFORT_MEDIUM: "medium",
+    completion_pb2.REASONING_EFFORT_HIGH: "high",
+    completion_pb2.REASONING_EFFORT_MAX: "max",
+}
+_CHOICES = {
+    tool_pb2.TOOL_CHOICE_MODE_AUTO: ToolChoiceMode.AUTO,
+    tool_pb2.TOOL_CHOICE_MODE_NONE: ToolChoiceMode.NONE,
+    tool_pb2.TOOL_CHOICE_MODE_REQUIRED: ToolChoiceMode.REQUIRED,
+    tool_pb2.TOOL_CHOICE_MODE_NAMED: ToolChoiceMode.NAMED,
+}
+
+
+def complete_request(message: Any, prefix: str = "") -> CompleteRequest:
+    """Translates a valid CompleteRequest message.
+
+    Args:
+        prefix: path of the message inside the one that was sent, with its dot, for the paths of violations.
+
+    Raises:
+        RequestError: INVALID_REQUEST, REQUEST_TOO_LARGE, or FEATURE_NOT_CONFIGURED for what is not served here.
+    """
+    unserved.refuse_unserved(message, unserved.COMPLETION, prefix)
+    conversation = Conversation(prefix)
+    messages = conversation.read(message.messages)
+    found = conversation.violations
+    tools = _tools(message, found, prefix)
+    response_format = _response_format(message, found, prefix)
+    refuse(found)
+    text_bytes = conversation.text_byte_count + sum(
+        len(tool.parameters_json_schema) + len(tool.description) for tool in tools
+    )
+    _refuse_too_large(text_bytes)
+    return CompleteRequest(
+        model=message.model,
+        messages=messages,
+        tools=tools,
+        tool_choice=(
+            ToolChoice(_CHOICES[message.tool_choice.mode], message.tool_choice.name)
+            if message.HasField("tool_choice")
+            else None
+        ),
+        parallel_tool_calls=_optional(message, "parallel_tool_calls"),
+        response_format=response_format,
+        temperature=_optional(message, "temperature"),
+        top_p=_optional(message, "top_p"),
+        top_k=_optional(message, "top_k"),
+        max_output_tokens=_optional(message, "max_output_tokens"),
+        stop=tuple(message.stop),
+        seed=_optional(message, "seed"),
+        frequency_penalty=_optional(message, "frequency_penalty"),
+        presence_penalty=_optional(message, "presence_penalty"),
+        reasoning=_reasoning(message),
+        logprobs_top_count=message.logprobs.top_count if message.HasField("logprobs") else None,
+        service_tier=message.service_tier,
+        end_user_id=message.end_user_id,
+        provider_options=_provider_options(message),
+        routing=_routing(message),
+        metadata=_metadata(message),
+        drop_unsupported=message.unsupported_options == completion_pb2.UNSUPPORTED_OPTION_POLICY_DROP,
+        max_delta_delay_s=message.stream_options.max_delta_delay_ms / 1000,
+        input_byte_count=text_bytes,
+    )
+
+
+def count_tokens_request(message: Any) -> CountTokensRequest:
+    """Translates a valid CountTokensRequest message; errors as in `complete_request`."""
+    return CountTokensRequest(complete_request(message.request, "request."))
+
+
+def embed_request(message: Any) -> EmbedRequest:
+    """Translates a valid EmbedRequest message; errors as in `complete_request`."""
+    unserved.refuse_unserved(message, unserved.EMBEDDING)
+    inputs = list(message.inputs)
+    text_bytes = sum(len(text.encode()) for text in inputs)
+    _refuse_too_large(text_bytes)
+    purpose = embedding_pb2.EmbeddingPurpose.Name(message.purpose).removeprefix("EMBEDDING_PURPOSE_").lower()
+    return EmbedRequest(
+        model=message.model,
+        inputs=inputs,
+        dimensions=_optional(message, "dimensions"),
+        purpose="" if purpose == "unspecified" else purpose,
+        end_user_id=message.end_user_id,
+        routing=_routing(message),
+        metadata=_metadata(message),
+        input_byte_count=text_bytes,
+    )
+
+
+def max_latency_s(message: Any) -> float | None:
+    """Returns the caller's cap on the time of a call in seconds, beside its deadline."""
+    limits = message.limits
+    return limits.max_latency_ms / 1000 if limits.HasField("max_latency_ms") else None
+
+
+def _optional(message: Any, field: str) -> Any:
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def _refuse_too_large(text_bytes: int) -> None:
+    if text_bytes > MAX_TEXT_BYTES:
+        raise RequestError(Reason.REQUEST_TOO_LARGE, slots={"limitBytes": str(MAX_TEXT_BYTES)})
+
+
+def _tools(message: Any, found: list[Violation], prefix: str) -> list[Tool]:
+    tools: list[Tool] = []
+    names: set[str] = set()
+    for i, tool in enumerate(message.tools):
+        path = f"{prefix}tools[{i}]"
+        if tool.name in names:
+            found.append(Violation(f"{path}.name", "must be unique among the tools", "tool.unique"))
+        names.add(tool.name)
+        if tool.parameters_json_schema:
+            found += check_json_object(f"{path}.parameters_json_schema", tool.parameters_json_schema)
+        tools.append(
+            Tool(
+                tool.name,
+                tool.description,
+                tool.parameters_json_schema,
+                _optional(tool, "strict"),
+                tool.cache_breakpoint,
+            )
+        )
+    choice = message.tool_choice
+    if choice.mode == tool_pb2.TOOL_CHOICE_MODE_NAMED and choice.name not in names:
+        found.append(Violation(f"{prefix}tool_choice.name", "must name one of the tools", "tool_choice.known"))
+    if choice.mode == tool_pb2.TOOL_CHOICE_MODE_REQUIRED and not names:
+        found.append(Violation(f"{prefix}tool_choice.mode", "needs at least one tool", "tool_choice.tools"))
+    return tools
+
+
+def _response_format(message: Any, found: list[Violation], prefix: str) -> ResponseFormat | None:
+    if not message.HasField("response_format"):
+        return None
+    match message.response_format.WhichOneof("format"):
+        case "json_schema":
+            schema = message.response_format.json_schema
+            found += check_json_object(f"{prefix}response_format.json_schema.schema_json", schema.schema_json)
+            return ResponseFormat(
+                FormatKind.JSON_SCHEMA, schema.name, schema.description, schema.schema_json, _optional(schema, "strict")
+            )
+        case "json_object":
+            return ResponseFormat(FormatKind.JSON_OBJECT)
+        case _:
+            return ResponseFormat(FormatKind.TEXT)
+
+
+def _reasoning(message: Any) -> ReasoningOptions | None:
+    if not message.HasField("reasoning"):
+        return None
+    reasoning = message.reasoning
+    return ReasoningOptions(
+        effort=_EFFORTS.get(reasoning.effort),
+        budget_token_count=_optional(reasoning, "budget_token_count"),
+        include_text=_optional(reasoning, "include_text"),
+    )
+
+
+def _provider_options(message: Any) -> dict[str, Any]:
+    """Returns the option messages that are set, by dialect."""
+    if not message.HasField("provider_options"):
+        return {}
+    return {field.name: value for field, value in message.provider_options.ListFields()}
+
+
+def _routing(message: Any) -> RoutingOptions:
+    if not message.HasField("routing"):
+        return RoutingOptions()
+    routing = message.routing
+    return RoutingOptions(
+        preferred_providers=tuple(routing.preferred_providers),
+        excluded_providers=tuple(routing.excluded_providers),
+        fallback_enabled=routing.fallback_enabled if routing.HasField("fallback_enabled") else True,
+        max_attempts=_optional(routing, "max_attempts"),
+    )
+
+
+def _metadata(message: Any) -> CallMetadata:
+    metadata = message.metadata
+    return CallMetadata(metadata.user, metadata.project, metadata.feature, dict(metadata.tags))

@@ -1,0 +1,1 @@
+"""Provider accounts: vendors (a table), dialects (pure translation), the wire, and the built-in simulator."""

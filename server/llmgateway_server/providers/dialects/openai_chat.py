@@ -1,0 +1,213 @@
+"""The dialect `openai_chat`: chat completions of OpenAI and of everything that speaks like it.
+
+Source: https://platform.openai.com/docs/api-reference/chat and the recordings named in `docs/wire.md`. Served: text, tools, reasoning text,
+refusals, log probabilities, structured output. Media are refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from llmgateway_server.core.calls import Call
+from llmgateway_server.core.errors import UpstreamError
+from llmgateway_server.core.events import Event, Finished, FinishReason, PartKind, Started, UsageSnapshot
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.core.requests import CompleteRequest, Operation
+from llmgateway_server.core.targets import Target
+from llmgateway_server.providers.dialects.dialect import Quirks
+from llmgateway_server.providers.dialects.openai_chat_answer import (
+    Function,
+    Logprobs,
+    ReportedUsage,
+    Said,
+    decode_answer,
+    embedded_error,
+    logprobs_of,
+    reason_by_message,
+)
+from llmgateway_server.providers.dialects.openai_chat_request import refuse_unsupported, request_body
+from llmgateway_server.providers.dialects.parts import PartsBuilder
+from llmgateway_server.providers.dialects.sse import SseDecoder
+from llmgateway_server.providers.faults import malformed, status_error
+from llmgateway_server.providers.wire.port import WireRequest
+
+FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+    "error": FinishReason.ERROR,
+}
+
+
+class OpenAiChat:
+    """See the module."""
+
+    name = "openai_chat"
+    operations = frozenset({Operation.COMPLETE})
+
+    def encode_request(self, call: Call, target: Target, quirks: Quirks) -> WireRequest:
+        """Writes the body of `POST /chat/completions`."""
+        request = call.request
+        if not isinstance(request, CompleteRequest):  # pragma: no cover: `operations` keeps others away
+            raise TypeError(request)
+        refuse_unsupported(self.name, call, request)
+        body = request_body(request, target.upstream_model, quirks)
+        if call.streaming:
+            body["stream"] = True
+            if quirks.stream_usage_option:
+                body["stream_options"] = {"include_usage": True}
+        accept = "text/event-stream" if call.streaming else "application/json"
+        headers = (("content-type", "application/json"), ("accept", accept))
+        return WireRequest("POST", "/chat/completions", headers, msgspec.json.encode(body))
+
+    def decode_reply(self, call: Call, body: bytes) -> list[Event]:
+        """Reads a chat completion object."""
+        del call
+        try:
+            answer = decode_answer(body)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise malformed("answer is not a chat completion") from error
+        if answer.error is not None:
+            raise embedded_error(answer.error)
+        if not answer.choices:
+            raise malformed("answer without choices")
+        choice = answer.choices[0]
+        parts = PartsBuilder()
+        parts.add(Started(answer.id or "", answer.model or ""))
+        if choice.message is not None:
+            _add(parts, choice.message, choice.logprobs)
+        return _finish(parts, choice.finish_reason, answer.usage)
+
+    def stream_decoder(self, call: Call, quirks: Quirks) -> OpenAiChatStream:
+        """Returns a decoder of chat completion chunks."""
+        del call
+        return OpenAiChatStream(quirks)
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> UpstreamError:
+        """Reads `{"error": {...}}`; whatever else came is judged by its status alone."""
+        try:
+            problem = decode_answer(body).error
+        except (msgspec.MsgspecError, RecursionError):
+            problem = None
+        if problem is None:
+            return status_error(status, headers, now_s=now_s)
+        by_status = status_error(status, headers, now_s=now_s, detail=problem.summary())
+        reason = problem.by_code() or reason_by_message(problem.message or "", status)
+        if reason is None:
+            return by_status
+        return UpstreamError(
+            reason, http_status=status, retry_after_s=by_status.retry_after_s, detail=problem.summary()
+        )
+
+
+class OpenAiChatStream:
+    """Reads one stream of chat completion chunks."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self._quirks = quirks
+        self._sse = SseDecoder()
+        self._parts = PartsBuilder()
+        self._started = False
+        self._finish_reason: str | None = None
+        self._usage: ReportedUsage | None = None
+        self.failure: UpstreamError | None = None
+        self.finished = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Reads what arrived."""
+        try:
+            for _, payload in self._sse.feed(data):
+                if self.finished:
+                    break
+                self._event(payload)
+        except UpstreamError as failure:
+            return self._fail(failure)
+        return self._parts.take()
+
+    def end(self) -> list[Event]:
+        """Judges a clean end of the body."""
+        if self.finished:
+            return []
+        try:
+            for _, payload in self._sse.end():
+                self._event(payload)
+        except UpstreamError as failure:
+            return self._fail(failure)
+        return self._last()
+
+    def _last(self) -> list[Event]:
+        if self.finished:
+            return self._parts.take()
+        if self._finish_reason is None or self._quirks.done_line_required:
+            return self._fail(
+                UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="stream ended without its last event")
+            )
+        self.finished = True
+        return _finish(self._parts, self._finish_reason, self._usage)
+
+    def _fail(self, failure: UpstreamError) -> list[Event]:
+        """Hands out what came before the failure; the failure itself is raised by the reader's next turn."""
+        events = self._parts.take()
+        if not events:
+            raise failure
+        self.failure = failure
+        return events
+
+    def _event(self, payload: bytes) -> None:
+        if payload == b"[DONE]":
+            if self._finish_reason is None:
+                raise UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="[DONE] without a finish reason")
+            self.finished = True
+            for event in _finish(self._parts, self._finish_reason, self._usage):
+                self._parts.add(event)
+            return
+        try:
+            chunk = decode_answer(payload)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise malformed("event is not a chat completion chunk") from error
+        if chunk.error is not None:
+            raise embedded_error(chunk.error)
+        if not self._started:
+            self._started = True
+            self._parts.add(Started(chunk.id or "", chunk.model or ""))
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        for choice in chunk.choices or ():
+            if choice.index:  # n > 1 is never asked for
+                continue
+            if choice.delta is not None:
+                _add(self._parts, choice.delta, choice.logprobs)
+            if choice.finish_reason:
+                self._finish_reason = choice.finish_reason
+
+
+def _finish(parts: PartsBuilder, native_reason: str | None, usage: ReportedUsage | None) -> list[Event]:
+    """Ends the reply: open parts, the provider's usage, the finish reason."""
+    if native_reason is None:
+        raise malformed("answer without a finish reason")
+    reason = FINISH_REASONS.get(native_reason, FinishReason.UNSPECIFIED)
+    if reason is FinishReason.STOP and parts.has_tools:  # a forced tool choice ends with "stop"
+        reason = FinishReason.TOOL_CALLS
+    parts.close()
+    if usage is not None:
+        parts.add(UsageSnapshot(usage.normalised()))
+    parts.add(Finished(reason, native_reason))
+    return parts.take()
+
+
+def _add(parts: PartsBuilder, said: Said, logprobs: Logprobs | None) -> None:
+    """Adds what one chunk or a whole message says; reasoning comes before the text that follows from it."""
+    if said.reasoning_content or said.reasoning:
+        parts.flow(PartKind.REASONING, said.reasoning_content or said.reasoning or "")
+    if said.content:
+        parts.flow(PartKind.TEXT, said.content, logprobs_of(logprobs))
+    if said.refusal:
+        parts.flow(PartKind.REFUSAL, said.refusal)
+    for position, call in enumerate(said.tool_calls or ()):
+        function = call.function or Function()
+        key = position if call.index is None else call.index
+        parts.tool(key, call.id or "", function.name or "", function.arguments or "")

@@ -1,0 +1,100 @@
+"""Server-sent events from bytes cut anywhere. https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing"""
+
+from __future__ import annotations
+
+from llmgateway_server.core.errors import UpstreamError
+from llmgateway_server.providers.faults import malformed
+
+MAX_LINE_BYTES = 1024 * 1024
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+"""RELIABILITY P13."""
+
+
+class SseDecoder:
+    """Collects the data of events; lines end with LF, CR or CRLF, each also across reads.
+
+    Args:
+        max_line_bytes: a longer line is refused.
+        max_event_bytes: an event with more data is refused.
+    """
+
+    __slots__ = ("_data", "_data_bytes", "_event", "_first", "_max_event", "_max_line", "_rest", "_skip_lf")
+
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_line = max_line_bytes
+        self._max_event = max_event_bytes
+        self._rest: list[bytes] = []
+        self._skip_lf = False
+        self._first = True
+        self._event = b""
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+
+    def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
+        """Returns the events that `chunk` completes, as (event name, data); comments and fields we do not use are ignored.
+
+        Raises:
+            UpstreamError: UPSTREAM_MALFORMED, a line or an event is too long.
+        """
+        if self._skip_lf and chunk:
+            self._skip_lf = False
+            if chunk[:1] == b"\n":
+                chunk = chunk[1:]
+        if not chunk:
+            return []
+        lines = chunk.splitlines(keepends=True)  # of bytes: splits at LF, CR and CRLF only
+        if lines[-1][-1:] not in (b"\n", b"\r"):
+            unfinished = lines.pop()
+        else:
+            unfinished = b""
+            self._skip_lf = chunk[-1:] == b"\r"
+        if lines and self._rest:
+            lines[0] = b"".join(self._rest) + lines[0]
+            self._rest.clear()
+        if unfinished:
+            self._rest.append(unfinished)
+            if len(unfinished) + sum(map(len, self._rest[:-1])) > self._max_line:
+                raise self._too_long("line")
+            if len(self._rest) > 64:  # one-byte reads must not make a list of a million pieces
+                self._rest = [b"".join(self._rest)]
+        return self._events(lines)
+
+    def _events(self, lines: list[bytes]) -> list[tuple[bytes, bytes]]:
+        events = []
+        for raw in lines:
+            line = raw.rstrip(b"\r\n")
+            if self._first:
+                self._first = False
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if len(line) > self._max_line:
+                raise self._too_long("line")
+            if not line:
+                if self._data:
+                    events.append((self._event, b"\n".join(self._data) if len(self._data) > 1 else self._data[0]))
+                    self._data.clear()
+                    self._data_bytes = 0
+                self._event = b""
+            elif line.startswith(b"data:"):
+                data = line[6:] if line[5:6] == b" " else line[5:]
+                self._data_bytes += len(data) + 1
+                if self._data_bytes > self._max_event:
+                    raise self._too_long("event")
+                self._data.append(data)
+            elif line.startswith(b"event:"):
+                self._event = line[6:].strip()
+            elif line == b"data":
+                self._data.append(b"")
+        return events
+
+    def end(self) -> list[tuple[bytes, bytes]]:
+        """Returns the event that the end of the body completes.
+
+        The standard drops an event without its blank line; some vendors end their bodies so, and what it holds is then judged by
+        the dialect, which knows its own terminator.
+        """
+        line = b"".join(self._rest)
+        self._rest.clear()
+        return self._events([line, b""] if line else [b""])
+
+    def _too_long(self, what: str) -> UpstreamError:
+        return malformed(f"server-sent {what} over its cap")

@@ -1,0 +1,1 @@
+"""Connections to providers: one small port and its two implementations."""

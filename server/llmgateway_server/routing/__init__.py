@@ -1,0 +1,1 @@
+"""Where a call goes: the catalogue, the plan, and the one loop that tries targets."""

@@ -1,0 +1,155 @@
+"""Tries the plan's targets in order, one attempt each: the only loop that starts attempts.
+
+Every attempt has an exit stack of its own. Errors of a reply are raised by `__anext__` inside this stage, so that the
+attempt can be closed and
+the next one begun; an error thrown into a context manager at its `yield` could not be retried. After the first
+content was handed on,
+nothing is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+from llmgateway_server.core.calls import Attempt, AttemptRecord, Call
+from llmgateway_server.core.errors import GatewayError, UpstreamError
+from llmgateway_server.core.events import CONTENT, Finished
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
+from llmgateway_server.core.targets import Target
+from llmgateway_server.routing.plan import plan_call
+
+MOVES_ON = frozenset(
+    {
+        Reason.UPSTREAM_UNREACHABLE,
+        Reason.UPSTREAM_TLS,
+        Reason.UPSTREAM_RESET,
+        Reason.UPSTREAM_TIMEOUT,
+        Reason.UPSTREAM_STALLED,
+        Reason.UPSTREAM_MALFORMED,
+        Reason.UPSTREAM_STREAM_INTERRUPTED,
+        Reason.UPSTREAM_ERROR,
+        Reason.UPSTREAM_OVERLOADED,
+        Reason.UPSTREAM_RATE_LIMITED,
+        Reason.UPSTREAM_REDIRECT,
+        Reason.UPSTREAM_UNCLASSIFIED,
+        Reason.PROVIDER_AUTH_FAILED,
+        Reason.PROVIDER_QUOTA_EXHAUSTED,
+        Reason.MODEL_NOT_FOUND,
+    }
+)
+"""Failures that another target may not share (RELIABILITY §5, column F)."""
+
+
+class Failover:
+    """See the module.
+
+    Args:
+        open_attempt: opens the attempt ring.
+        max_attempts: most attempts of one call.
+    """
+
+    name = "failover"
+    why = "last: everything before it happens once per call, everything after it once per attempt"
+
+    def __init__(self, open_attempt: OpenAttempt, max_attempts: int) -> None:
+        self._open_attempt = open_attempt
+        self._max_attempts = max_attempts
+
+    @asynccontextmanager
+    async def open(self, call: Call) -> AsyncIterator[Reply]:
+        """Plans the call and opens its reply; the first attempt starts with the first read."""
+        call.plan = plan_call(call)
+        routing = call.request.routing
+        call.max_attempts = min(routing.max_attempts or self._max_attempts, self._max_attempts)
+        targets = call.plan.targets[: call.max_attempts if routing.fallback_enabled else 1]
+        async with _FailoverReply(call, targets, self._open_attempt) as reply:
+            yield reply
+
+
+class _FailoverReply:
+    def __init__(self, call: Call, targets: tuple[Target, ...], open_attempt: OpenAttempt) -> None:
+        self._call = call
+        self._targets = targets
+        self._open_attempt = open_attempt
+        self._stack = AsyncExitStack()
+        self._reply: Reply | None = None
+        self._held: Batch = []
+        self._delivered = False
+        self._finished = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        while True:
+            try:
+                batch = await self._read()
+            except GatewayError as error:
+                failure = self._as_seen_by_the_caller(error)
+                await self._close(failure)
+                if self._delivered or not self._may_try_another(failure):
+                    raise failure from error
+                self._held.clear()
+                continue
+            if batch and isinstance(batch[-1], Finished):
+                self._finished = True
+            if self._delivered:
+                return batch
+            self._held += batch
+            if self._finished or any(isinstance(event, CONTENT) for event in batch):
+                self._delivered = True
+                held, self._held = self._held, []
+                return held
+
+    async def _read(self) -> Batch:
+        reply = self._reply or await self._begin()
+        try:
+            return await reply.__anext__()
+        except StopAsyncIteration:
+            if self._finished:
+                raise
+            raise UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="reply without its last event") from None
+
+    async def _begin(self) -> Reply:
+        """Opens the next attempt."""
+        call = self._call
+        target = self._targets[len(call.attempts)]
+        record = AttemptRecord(number=len(call.attempts) + 1, target=target)
+        call.attempts.append(record)
+        call.scope.upstream_began = True
+        self._reply = await self._stack.enter_async_context(self._open_attempt(Attempt(call, target, record)))
+        return self._reply
+
+    async def _close(self, error: GatewayError) -> None:
+        """Closes the attempt and lets its stages see why; each of them raises what it was given."""
+        stack, self._stack, self._reply = self._stack, AsyncExitStack(), None
+        with suppress(GatewayError):
+            await stack.__aexit__(type(error), error, error.__traceback__)
+
+    def _may_try_another(self, error: GatewayError) -> bool:
+        return error.reason in MOVES_ON and len(self._call.attempts) < len(self._targets)
+
+    def _as_seen_by_the_caller(self, error: GatewayError) -> GatewayError:
+        """Names the target, and tells a stream that broke after its first token from one that never began."""
+        if isinstance(error, UpstreamError):
+            if self._delivered and error.reason is Reason.UPSTREAM_RESET:
+                error.reason = Reason.UPSTREAM_STREAM_INTERRUPTED
+            elif not self._delivered and error.reason is Reason.UPSTREAM_STREAM_INTERRUPTED:
+                error.reason = Reason.UPSTREAM_RESET
+            record = self._call.attempts[-1]
+            if record.reason is not None:
+                record.reason = error.reason
+            error.slots = {"provider": record.target.provider, "model": record.target.upstream_model, **error.slots}
+        return error

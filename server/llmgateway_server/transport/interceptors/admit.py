@@ -1,0 +1,28 @@
+"""Holds a place in the process while the call runs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from llmgateway_server.admission.gate import Gate
+from llmgateway_server.core.calls import CallScope
+from llmgateway_server.transport.interceptors.step import Context, Step
+
+
+class Admit(Step):
+    """See the module.
+
+    Args:
+        gate: the process's back-stop.
+    """
+
+    name = "admit"
+    why = "before authentication: overload is refused before any look-up"
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self._gate = gate
+
+    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
+        """See `Step.around`."""
+        return self._gate.permit()

@@ -1,0 +1,34 @@
+"""Finds out who calls and whether they may call this RPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+from llmgateway_server.admission.authenticate import Authenticator, authorize_method
+from llmgateway_server.core.calls import CallScope
+from llmgateway_server.core.principal import Permission
+from llmgateway_server.transport.interceptors.step import NOTHING, Context, Step
+
+
+class Authenticate(Step):
+    """See the module.
+
+    Args:
+        authenticator: looks keys up.
+        permissions: what each method needs; every served method has an entry.
+    """
+
+    name = "authenticate"
+    why = "metadata is enough for it, so the message of a stranger is never decoded"
+
+    def __init__(self, authenticator: Authenticator, permissions: Mapping[str, Permission]) -> None:
+        super().__init__()
+        self._authenticator = authenticator
+        self._permissions = permissions
+
+    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
+        """See `Step.around`."""
+        scope.principal = self._authenticator.authenticate(scope.metadata, scope.peer)
+        authorize_method(scope.principal, self._permissions[scope.method])
+        return NOTHING

@@ -1,0 +1,173 @@
+"""Outermost: opens the call's scope, turns every exception into a status of the table, leaks nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from llmgateway_server.admission.gate import Gate
+from llmgateway_server.contract.status import status_of
+from llmgateway_server.core.calls import CallScope, Deadline, Outcome
+from llmgateway_server.core.clock import Clock
+from llmgateway_server.core.errors import CallEndedError, DefectError, GatewayError, RequestError, ShedError
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.observe.log import logger
+from llmgateway_server.observe.records import Records
+from llmgateway_server.observe.statistics import Statistics
+from llmgateway_server.transport.interceptors.step import NOTHING, SCOPE, Behaviour, Context, Step
+
+ABORT_LIMIT_S = 5.0
+"""A status waits behind unsent bytes; a caller that does not read them does not get it (RELIABILITY §1.2 fact 11)."""
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+MAX_PEER_CHARS = 128
+
+
+class Status(Step):
+    """See the module.
+
+    Args:
+        clock: start time of the scope.
+        records: for calls that end before the request ring.
+        statistics: likewise.
+        gate: knows whether the server is stopping.
+    """
+
+    name = "status"
+    why = "outermost: every exit of a call is a status with a reason and a request id"
+
+    def __init__(self, clock: Clock, records: Records, statistics: Statistics, gate: Gate) -> None:
+        super().__init__()
+        self._clock = clock
+        self._records = records
+        self._statistics = statistics
+        self._gate = gate
+        self._log = logger("transport")
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()
+
+    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
+        """Is not used: this step makes the scope and is asynchronous."""
+        return NOTHING
+
+    def unguarded(self, method: str, handler: Any) -> Any:
+        """Answers for methods that nobody serves, which the library would do without a reason."""
+        if handler is not None:
+            return handler
+
+        async def refuse(_request: bytes, context: Context) -> bytes:
+            scope = self._open(method, context)
+            error = RequestError(Reason.NOT_IMPLEMENTED, slots={"method": method[:200]})
+            self._refused(scope, error)
+            return await self._abort(context, scope, error)
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+    def refuse_new_calls(self) -> None:
+        """From now on calls are refused with SERVER_DRAINING; running ones go on."""
+        self._gate.draining = True
+
+    def end_calls(self) -> None:
+        """Ends every call that still runs with SERVER_DRAINING."""
+        self._ending = set(self._tasks)
+        for task in self._ending:
+            task.cancel()
+
+    def behaviour(self, method: str, following: Behaviour) -> Behaviour:
+        """See `Step.behaviour`."""
+
+        async def step(request: bytes, context: Context) -> bytes | None:
+            scope = self._open(method, context)
+            task = asyncio.current_task()
+            if task is not None:
+                self._tasks.add(task)
+            error: GatewayError
+            try:
+                reply = await following(request, context)
+            except GatewayError as raised:
+                error = raised
+            except asyncio.CancelledError:
+                error = CallEndedError(Reason.CANCELLED)
+                if task is None or task not in self._ending:
+                    self._refused(scope, error)
+                    raise
+                task.uncancel()  # not the caller left, we end the call
+                error = ShedError(Reason.SERVER_DRAINING, retry_after_s=1.0)
+            except (
+                grpc.aio.InternalError
+            ):  # the write failed because the caller is gone; a status cannot reach it either
+                self._refused(scope, CallEndedError(Reason.CANCELLED))
+                raise asyncio.CancelledError from None
+            except Exception as raised:  # noqa: BLE001  # the one place where every defect becomes INTERNAL
+                self._log.error("call_failed_by_defect", call_id=scope.call_id, method=method, exc_info=raised)
+                error = DefectError()
+            else:
+                context.set_trailing_metadata((("x-request-id", scope.call_id),))
+                return reply
+            finally:
+                if task is not None:
+                    self._tasks.discard(task)
+            self._refused(scope, error)
+            if error.detail:
+                self._log.warning(
+                    "call_failed", call_id=scope.call_id, method=method, reason=error.reason.value, detail=error.detail
+                )
+            return await self._abort(context, scope, error)
+
+        return step
+
+    def _open(self, method: str, context: Context) -> CallScope:
+        now = self._clock.monotonic_s()
+        scope = CallScope(
+            call_id=str(uuid.uuid4()),
+            method=method,
+            peer=address_of(context.peer()),
+            metadata={key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)},
+            started_s=now,
+            deadline=Deadline(now, from_client=False),
+        )
+        SCOPE.set(scope)
+        return scope
+
+    def _refused(self, scope: CallScope, error: GatewayError) -> None:
+        """Records a call that the request ring did not."""
+        if scope.recorded:
+            return
+        scope.recorded = True
+        outcome = Outcome.FAILED
+        if isinstance(error, ShedError):
+            outcome = Outcome.SHED
+        elif isinstance(error, CallEndedError):
+            outcome = Outcome.CANCELLED
+        self._statistics.refused(outcome, self._clock.monotonic_s() - scope.started_s)
+        self._records.refused(scope, outcome, error)
+
+    async def _abort(self, context: Context, scope: CallScope, error: GatewayError) -> NoReturn:
+        status = status_of(error, scope)
+        metadata: list[tuple[str, str | bytes]] = [
+            ("x-request-id", scope.call_id),
+            ("grpc-status-details-bin", status.SerializeToString()),
+        ]
+        if error.retry_after_s is not None:
+            metadata.append(("retry-after", str(max(1, round(error.retry_after_s)))))
+        if scope.upstream_began:  # retries have one owner, and it is not the caller's channel
+            metadata.append(("grpc-retry-pushback-ms", "-1"))
+        elif error.retry_after_s is not None:
+            metadata.append(("grpc-retry-pushback-ms", str(max(1, round(error.retry_after_s * 1000)))))
+        try:
+            async with asyncio.timeout(ABORT_LIMIT_S):
+                await context.abort(CODES[status.code], status.message, tuple(metadata))
+        except (TimeoutError, grpc.aio.InternalError):
+            raise asyncio.CancelledError from None
+
+
+def address_of(peer: str) -> str:
+    """Returns the address of a gRPC peer without its port, for example `127.0.0.1` of `ipv4:127.0.0.1:5000`."""
+    kind, _, rest = peer.partition(":")
+    if kind in ("ipv4", "ipv6"):
+        rest = rest.rpartition(":")[0]
+    return rest[:MAX_PEER_CHARS]

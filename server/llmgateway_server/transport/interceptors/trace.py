@@ -1,0 +1,28 @@
+"""Opens the server span of a call."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from llmgateway_server.core.calls import CallScope
+from llmgateway_server.observe.trace import Tracing
+from llmgateway_server.transport.interceptors.step import Context, Step
+
+
+class Trace(Step):
+    """See the module.
+
+    Args:
+        tracing: makes the spans.
+    """
+
+    name = "trace"
+    why = "before anything can refuse, so that refusals show in traces"
+
+    def __init__(self, tracing: Tracing) -> None:
+        super().__init__()
+        self._tracing = tracing
+
+    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
+        """See `Step.around`."""
+        return self._tracing.call(scope)

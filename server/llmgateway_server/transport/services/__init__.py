@@ -1,0 +1,1 @@
+"""The services: each RPC decodes, calls the gateway or a reader of state, and encodes."""
