@@ -31,7 +31,7 @@ class KeySettings(BaseModel):
     """viewer, caller, operator, admin."""
     models: tuple[str, ...] = ("*",)
     """Patterns of model names that it may use."""
-    expires_at_s: float | None = None
+    expires_at_s: float | None = Field(default=None, allow_inf_nan=False)
     """Seconds since the epoch. None: never."""
 
 

@@ -32,7 +32,7 @@ class Buckets:
         delay_s = self.delay_s(key, now_s)
         if delay_s == 0:
             self._arrival_s[key] = max(self._arrival_s.get(key, now_s), now_s) + self._interval_s
-            self._arrival_s.move_to_end(key)
-            if len(self._arrival_s) > self._max_keys:
-                self._arrival_s.popitem(last=False)
+        self._arrival_s.move_to_end(key)  # also when refused: who keeps trying is not forgotten first
+        if len(self._arrival_s) > self._max_keys:
+            self._arrival_s.popitem(last=False)
         return delay_s

@@ -16,7 +16,7 @@ from typing import Self
 
 from llmgateway_server.core.calls import Attempt, Charge, Notice, NoticeCode, Outcome
 from llmgateway_server.core.clock import Clock
-from llmgateway_server.core.errors import DefectError, GatewayError, UpstreamError
+from llmgateway_server.core.errors import CallEndedError, DefectError, GatewayError, UpstreamError
 from llmgateway_server.core.events import (
     CONTENT,
     Finished,
@@ -59,8 +59,9 @@ class Meter:
                     reading.opened = True
                     yield _MeteredReply(reply, reading)
             except GatewayError as error:
-                at_fault = isinstance(error, UpstreamError | DefectError) or not reading.opened
-                reading.ended(Outcome.FAILED if at_fault else Outcome.CANCELLED, error)
+                failed = isinstance(error, UpstreamError | DefectError)
+                refused = not reading.opened and not isinstance(error, CallEndedError)
+                reading.ended(Outcome.FAILED if failed or refused else Outcome.CANCELLED, error)
                 raise
             except Exception:
                 reading.ended(Outcome.FAILED, DefectError())

@@ -106,17 +106,17 @@ def version() -> None:
 
 
 def _settings(config: Path | None, listen: str) -> Settings:
-    from llmgateway_server.config.load import ConfigError, from_environment, from_file
+    from llmgateway_server.config.load import ConfigError, from_document, from_environment, from_file
 
     try:
         if config is None:
             return from_environment(os.environ, listen)
         settings = from_file(config)
         if listen:
-            server = settings.server.model_copy(update={"listen": listen})
-            return type(settings).model_validate({**settings.model_dump(), "server": server.model_dump()})
+            document = settings.model_dump()
+            return from_document({**document, "server": {**document["server"], "listen": listen}}, str(config))
         return settings
-    except (ConfigError, ValueError) as error:
+    except ConfigError as error:
         _fail(str(error))
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from llmgateway_server.admission.keys import new_key
 from llmgateway_server.core.principal import Role
 from llmgateway_server.core.secret import Secret
+
+TENANT = "[a-zA-Z0-9_.-]{1,64}"
+"""As `auth.keys.tenant` wants it."""
 
 
 def new_key_text(tenant: str, roles: list[str], pepper: Secret) -> tuple[str, str]:
@@ -14,19 +19,22 @@ def new_key_text(tenant: str, roles: list[str], pepper: Secret) -> tuple[str, st
         The key, and its entry for the configuration file as YAML.
 
     Raises:
-        ValueError: there is no such role.
+        ValueError: there is no such role, or the tenant's name cannot stand in a configuration.
     """
     known = {role.value for role in Role}
     if unknown := [role for role in roles if role not in known]:
         raise ValueError(f"no such role: {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
+    if re.fullmatch(TENANT, tenant) is None:
+        raise ValueError(f"a tenant's name must match {TENANT}")
     made = new_key(pepper)
     entry = "\n".join(
         (
             "auth:",
             "  keys:",
-            f"    - id: {made.key_id}",
-            f"      hash: {made.key_hash}",
-            f"      tenant: {tenant}",
+            # Quoted: YAML would read an id such as 12345678 or a tenant such as "no" as something else than text.
+            f'    - id: "{made.key_id}"',
+            f'      hash: "{made.key_hash}"',
+            f'      tenant: "{tenant}"',
             f"      roles: [{', '.join(roles)}]",
         )
     )

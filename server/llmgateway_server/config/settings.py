@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Self
 
@@ -104,16 +107,27 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if mistakes := list(self._mistakes()):
+            raise ValueError("; ".join(mistakes))
+        return self
+
+    def _mistakes(self) -> Iterator[str]:
+        """Yields what does not fit together, all of it."""
         for name in self.providers:
-            if not name or "/" in name:
-                raise ValueError(f"providers.{name}: a provider's name has no slash")
+            if re.fullmatch(NAME, name) is None:
+                yield f"providers.{name[:64]}: a provider's name must match {NAME}"
         for name, model in self.models.items():
+            for each in (name, *model.aliases):
+                if re.fullmatch(UPSTREAM_MODEL, each) is None:
+                    yield f"models.{name[:64]}: names and aliases must match {UPSTREAM_MODEL}"
             for target in model.targets:
                 if target.provider not in self.providers:
-                    raise ValueError(f"models.{name}: there is no provider {target.provider}")
+                    yield f"models.{name}: there is no provider {target.provider}"
+        for key_id, count in Counter(key.id for key in self.auth.keys).items():
+            if count > 1:
+                yield f"auth.keys: the id {key_id} is there {count} times"
         if not self.auth.keys and not self.open_allowed:
-            raise ValueError("auth.keys: without keys only a loopback address can be served")
-        return self
+            yield "auth.keys: without keys only a loopback address can be served"
 
     @property
     def open_allowed(self) -> bool:

@@ -83,7 +83,7 @@ def _price(price: Price) -> model_pb2.Price:
 
 def _read_token(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError, ValueError):
         refuse([Violation("page_token", "must be a next_page_token of this RPC", "page_token")])
         raise

@@ -8,7 +8,7 @@ from llmgateway.v1 import completion_pb2, embedding_pb2, tool_pb2
 from llmgateway_server.contract import unserved
 from llmgateway_server.contract.json_text import check_json_object
 from llmgateway_server.contract.messages_in import Conversation
-from llmgateway_server.contract.schema import refuse
+from llmgateway_server.contract.schema import refuse, violations
 from llmgateway_server.core.errors import RequestError, Violation
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import (
@@ -28,6 +28,13 @@ from llmgateway_server.core.requests import (
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 """Text of a request; the message limit of 16 MiB leaves room for media (RELIABILITY §3.5)."""
 
+MAX_MESSAGES = 10_000
+"""As the rule of `CompleteRequest.messages` says."""
+MAX_PARTS = 20_000
+"""Messages and parts of a request together; each is allowed 10,000, their product is not."""
+LARGE_PART_COUNT = 500
+"""From here on a request is validated and translated beside the event loop, in pieces."""
+
 _EFFORTS = {
     completion_pb2.REASONING_EFFORT_NONE: "none",
     completion_pb2.REASONING_EFFORT_MINIMAL: "minimal",
@@ -42,6 +49,37 @@ _CHOICES = {
     tool_pb2.TOOL_CHOICE_MODE_REQUIRED: ToolChoiceMode.REQUIRED,
     tool_pb2.TOOL_CHOICE_MODE_NAMED: ToolChoiceMode.NAMED,
 }
+
+
+def part_count(message: Any) -> int:
+    """Returns how many messages and parts a completion has, so that the caller can decide where to translate it.
+
+    Raises:
+        RequestError: INVALID_REQUEST, there are more than anybody validates in reasonable time.
+    """
+    count = len(message.messages)
+    if count <= MAX_PARTS:
+        count += sum(len(each.parts) for each in message.messages)
+    if count > MAX_PARTS:
+        refuse([Violation("messages", f"must have at most {MAX_PARTS} messages and parts together", "messages.parts")])
+    return count
+
+
+def check_rules(message: Any) -> None:
+    """Checks the rules of a completion in pieces: the engine does not let other threads run while it checks one.
+
+    Raises:
+        RequestError: INVALID_REQUEST with every field that breaks its rule.
+    """
+    shell = type(message)()
+    shell.CopyFrom(message)
+    del shell.messages[1:]
+    found = violations(shell)
+    for i, each in enumerate(message.messages[1:MAX_MESSAGES], start=1):
+        found += [Violation(f"messages[{i}].{bad.field}", bad.description, bad.rule) for bad in violations(each)]
+    if len(message.messages) > MAX_MESSAGES:
+        found.append(Violation("messages", f"must have at most {MAX_MESSAGES} items", "repeated.max_items"))
+    refuse(found)
 
 
 def complete_request(message: Any, prefix: str = "") -> CompleteRequest:
@@ -61,7 +99,7 @@ def complete_request(message: Any, prefix: str = "") -> CompleteRequest:
     response_format = _response_format(message, found, prefix)
     refuse(found)
     text_bytes = conversation.text_byte_count + sum(
-        len(tool.parameters_json_schema) + len(tool.description) for tool in tools
+        len(text.encode()) for tool in tools for text in (tool.parameters_json_schema, tool.description)
     )
     _refuse_too_large(text_bytes)
     return CompleteRequest(

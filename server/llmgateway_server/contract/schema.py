@@ -21,6 +21,8 @@ from llmgateway_server.core.reasons import Reason
 PACKAGE = "llmgateway.v1"
 MAX_VIOLATIONS = 50
 """Bad fields that one refusal names."""
+MAX_UNKNOWN_FIELDS = 20
+"""Newer fields that one reply names; a request of a few megabytes can hold millions of them."""
 
 
 def _load_pool() -> descriptor_pool.DescriptorPool:
@@ -44,17 +46,25 @@ def message_class(name: str) -> type[Message]:
     return found
 
 
+def parse(name: str, data: bytes) -> Any:
+    """Decodes a request message without looking at its rules.
+
+    Raises:
+        RequestError: MALFORMED_REQUEST, the bytes are not the message.
+    """
+    try:
+        return message_class(name).FromString(data)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        raise RequestError(Reason.MALFORMED_REQUEST, slots={"message": name}) from None
+
+
 def decode(name: str, data: bytes) -> Any:
     """Decodes a request message and checks its rules.
 
     Raises:
-        RequestError: MALFORMED_REQUEST when the bytes are not the message; INVALID_REQUEST with every field that
-        breaks its rule.
+        RequestError: MALFORMED_REQUEST as `parse`; INVALID_REQUEST with every field that breaks its rule.
     """
-    try:
-        message = message_class(name).FromString(data)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
-        raise RequestError(Reason.MALFORMED_REQUEST, slots={"message": name}) from None
+    message = parse(name, data)
     refuse(violations(message))
     return message
 
@@ -89,7 +99,7 @@ def unknown_field_paths(message: Message) -> list[str]:
         return []
     fields: Any = UnknownFieldSet(message)
     numbers = sorted({field.field_number for field in fields})
-    return [f"field {number}" for number in numbers] or ["a nested field"]
+    return [f"field {number}" for number in numbers[:MAX_UNKNOWN_FIELDS]] or ["a nested field"]
 
 
 REQUESTS = (

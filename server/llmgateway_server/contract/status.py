@@ -89,7 +89,7 @@ TABLE: dict[Reason, Row] = {
     Reason.GUARDRAIL_BLOCKED: Row(Code.INVALID_ARGUMENT, "guardrail ${check} stopped the call"),
     Reason.CONTENT_POLICY: Row(Code.INVALID_ARGUMENT, "the content policy of provider ${provider} stopped the call"),
     Reason.MODEL_NOT_FOUND: Row(Code.NOT_FOUND, "there is no model ${model}"),
-    Reason.RESOURCE_NOT_FOUND: Row(Code.NOT_FOUND, "there is no ${resource} of this name"),
+    Reason.RESOURCE_NOT_FOUND: Row(Code.NOT_FOUND, "there is nothing named ${resource}"),
     Reason.MODEL_NOT_READY: Row(Code.FAILED_PRECONDITION, "model ${model} cannot be called now"),
     Reason.UPSTREAM_CONFLICT: Row(Code.ABORTED, "provider ${provider} reports a conflict; retry"),
     Reason.VERSION_CONFLICT: Row(Code.ABORTED, "somebody else wrote in between; read again and retry"),
@@ -181,8 +181,9 @@ def _optional_details(error: GatewayError, scope: CallScope, message: str) -> li
     if error.alternatives:
         details.append(error_pb2.ModelAlternatives(models=list(error.alternatives)))
     if TABLE[error.reason].code is Code.NOT_FOUND:
-        name = error.slots.get("model") or error.slots.get("resource", "")
-        details.append(error_details_pb2.ResourceInfo(resource_type="model", resource_name=_clean(name)))
+        kind = "resource" if error.reason is Reason.RESOURCE_NOT_FOUND else "model"
+        name = _clean(error.slots.get(kind, ""))
+        details.append(error_details_pb2.ResourceInfo(resource_type=kind, resource_name=name))
     if error.reason in _QUOTAS:
         quota = error_details_pb2.QuotaFailure()
         quota.violations.add(subject=f"key:{scope.principal.key_id}", description=message)
@@ -203,12 +204,17 @@ def _within_limit(status: status_pb2.Status, required: list[Message], optional: 
         packed = AnyMessage()
         packed.Pack(detail)
         if isinstance(detail, error_details_pb2.BadRequest):
-            while status.ByteSize() + packed.ByteSize() > MAX_DETAILS_BYTES and len(detail.field_violations) > 1:
+            while not _fits(status, packed) and len(detail.field_violations) > 1:
                 del detail.field_violations[len(detail.field_violations) // 2 :]
                 packed.Pack(detail)
-        if status.ByteSize() + packed.ByteSize() + 8 <= MAX_DETAILS_BYTES:
+        if _fits(status, packed):
             status.details.append(packed)
     return status
+
+
+def _fits(status: status_pb2.Status, packed: AnyMessage) -> bool:
+    framing = 8  # tag and length of one more detail
+    return bool(status.ByteSize() + packed.ByteSize() + framing <= MAX_DETAILS_BYTES)
 
 
 def _partial_reply(scope: CallScope, attempts: list[AttemptRecord]) -> error_pb2.PartialReply:

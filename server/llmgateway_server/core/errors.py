@@ -9,7 +9,8 @@
     └── DefectError         a defect of the gateway
 
 An error carries facts, never prose: its text for callers is a template of the status table filled from `slots`.
-`detail` is for our own log alone and may hold a sanitised piece of what a provider said.
+`detail` is for our own log alone: where it went wrong, and a provider's error code; never a provider's words, which
+may quote a key or a prompt.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import ClassVar
 from llmgateway_server.core.reasons import Reason
 
 MAX_DETAIL_CHARS = 512
-"""Most characters of provider text that reach the log (RELIABILITY P11)."""
+"""Most characters of a detail."""
 
 
 @dataclass(slots=True, frozen=True)

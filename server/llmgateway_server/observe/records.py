@@ -95,7 +95,7 @@ class Records:
             "call_id": call.scope.call_id,
             "attempt": record.number,
             "provider": record.target.provider,
-            "upstream_model": record.target.upstream_model,
+            "upstream_model": record.target.upstream_model.partition("?")[0],
             "outcome": record.outcome,
             "reason": record.reason,
             "http_status": record.http_status,

@@ -201,7 +201,8 @@ class Statistics:
         else:
             start = self._clock.wall_s() - period.value
             kept = self._minutes if period is Period.HOUR else self._hours
-            parts = [figures for figures in kept if figures.start_s >= start]
+            length_s = 60 if period is Period.HOUR else 3600
+            parts = [figures for figures in kept if figures.start_s + length_s > start]
             start = min((figures.start_s for figures in (*parts, live)), default=start)
         total = Figures(start_s=start)
         for figures in (*parts, live):

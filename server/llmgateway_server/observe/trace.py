@@ -7,6 +7,7 @@ hold names and numbers, never content. https://opentelemetry.io/docs/specs/semco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
@@ -19,6 +20,8 @@ from llmgateway_server.core.calls import Attempt, CallScope, Outcome, Trace
 from llmgateway_server.core.errors import GatewayError
 
 PROPAGATOR = TraceContextTextMapPropagator()
+TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+"""https://www.w3.org/TR/trace-context/#traceparent-header; whatever else a caller writes there is not passed on."""
 
 
 class Tracing(Protocol):
@@ -38,8 +41,8 @@ class NoTracing:
 
     def call(self, scope: CallScope) -> AbstractContextManager[None]:
         """Notes the trace that the caller sent, if any (W3C `traceparent`)."""
-        parent = scope.metadata.get("traceparent", "").split("-")
-        if len(parent) == 4 and len(parent[1]) == 32 and len(parent[2]) == 16:
+        parent = TRACEPARENT.fullmatch(scope.metadata.get("traceparent", ""))
+        if parent is not None:
             scope.trace = Trace(trace_id=parent[1], span_id=parent[2])
         return NOTHING
 
@@ -87,10 +90,10 @@ class OtelTracing:
     @contextmanager
     def attempt(self, attempt: Attempt) -> Iterator[None]:
         """Opens the client span and puts the attempt's figures on it when it ends."""
-        target = attempt.target
+        model = attempt.target.upstream_model.partition("?")[0]  # a simulator's script may hold a text
         operation = attempt.call.operation.value
         with self._tracer.start_as_current_span(
-            f"{operation} {target.upstream_model}",
+            f"{operation} {model}",
             kind=SpanKind.CLIENT,
             record_exception=False,
             set_status_on_exception=False,
@@ -110,7 +113,7 @@ class OtelTracing:
                 if attempt.call.operation.value == "complete"
                 else attempt.call.operation.value,
                 "gen_ai.provider.name": attempt.target.vendor,
-                "gen_ai.request.model": attempt.target.upstream_model,
+                "gen_ai.request.model": attempt.target.upstream_model.partition("?")[0],
                 "llmgateway.provider": attempt.target.provider,
                 "llmgateway.attempt": record.number,
                 "llmgateway.outcome": (record.outcome or Outcome.CANCELLED).value,

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llmgateway_server.core.calls import Call
 from llmgateway_server.core.errors import RequestError
-from llmgateway_server.core.events import PartFinished, ReasoningDelta, TextDelta, ToolArgumentsDelta
-from llmgateway_server.core.messages import TextPart, ToolResultPart
+from llmgateway_server.core.events import CONTENT, Finished, PartFinished, ReasoningDelta, TextDelta, ToolArgumentsDelta
+from llmgateway_server.core.messages import ReasoningPart, RefusalPart, TextPart, ToolCallPart, ToolResultPart
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.reply import Batch, OpenCall, Reply
 from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, EmbedRequest, Request
@@ -73,13 +73,20 @@ class _ScreenedReply:
         self._reply = reply
         self._check = check
         self._held: dict[int, Delta] = {}
+        self._begun = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Batch:
         screened: Batch = []
-        for event in await self._reply.__anext__():
+        while not screened or not self._begun:  # the reply begins with its first content, as it does without this stage
+            self._screen(await self._reply.__anext__(), screened)
+            self._begun = self._begun or any(isinstance(event, (*CONTENT, Finished)) for event in screened)
+        return screened
+
+    def _screen(self, batch: Batch, screened: Batch) -> None:
+        for event in batch:
             match event:
                 case TextDelta() | ReasoningDelta() | ToolArgumentsDelta():
                     self._add(event, screened)
@@ -89,7 +96,6 @@ class _ScreenedReply:
                     screened.append(event)
                 case _:
                     screened.append(event)
-        return screened
 
     def _add(self, delta: Delta, screened: Batch) -> None:
         held = self._held.pop(delta.part_index, None)
@@ -134,12 +140,14 @@ def _texts(request: Request) -> list[str]:
             return inputs
         case CountTokensRequest(completion=completion):
             return _texts(completion)
-        case CompleteRequest(messages=messages):
-            found = []
+        case CompleteRequest(messages=messages, tools=tools):
+            found = [text for tool in tools for text in (tool.description, tool.parameters_json_schema)]
             for message in messages:
                 for part in message.parts:
                     match part.content:
-                        case TextPart(text=text):
+                        case TextPart(text=text) | ReasoningPart(text=text) | RefusalPart(text=text):
+                            found.append(text)
+                        case ToolCallPart(arguments_json=text):
                             found.append(text)
                         case ToolResultPart(content=content):
                             found += [piece.text for piece in content if isinstance(piece, TextPart)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from llmgateway_server.core.errors import UpstreamError
@@ -93,10 +95,16 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float | None:
         try:
             seconds = float(text) * scale
         except ValueError:
-            try:
-                seconds = parsedate_to_datetime(text).timestamp() - now_s
-            except (ValueError, TypeError, OverflowError):
-                continue
+            seconds = _seconds_until(text, now_s)
         if 0 < seconds <= MAX_RETRY_AFTER_S:  # also refuses NaN
             return seconds
     return None
+
+
+def _seconds_until(http_date: str, now_s: float) -> float:
+    """Returns the seconds from now to a date, NaN where it is none. HTTP dates are UTC, said or unsaid."""
+    try:
+        date = parsedate_to_datetime(http_date)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_s
+    except (ValueError, TypeError, OverflowError):
+        return math.nan

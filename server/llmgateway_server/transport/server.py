@@ -55,6 +55,7 @@ def options(settings: ServerSettings, max_in_flight: int) -> list[tuple[str, Any
         ("grpc.max_connection_age_grace_ms", 600_000),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),  # the library waits this long for a keepalive's answer, 60 s if unset
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_ping_strikes", 2),

@@ -41,8 +41,8 @@ class StreamDecoder(Protocol):
         """Returns the events of all that is complete so far; adjacent deltas are merged, except for the first.
 
         Raises:
-            UpstreamError: the stream carries an error or cannot be read, and no event came before it; otherwise those events
-                are returned and `failure` is set.
+            UpstreamError: the stream carries an error or cannot be read, and no event came before it; otherwise
+                those events are returned and `failure` is set.
         """
         ...
 

@@ -1,12 +1,12 @@
 """The dialect `openai_chat`: chat completions of OpenAI and of everything that speaks like it.
 
-Source: https://platform.openai.com/docs/api-reference/chat and the recordings named in `docs/wire.md`. Served: text, tools, reasoning text,
-refusals, log probabilities, structured output. Media are refused by name.
+Source: https://platform.openai.com/docs/api-reference/chat. Served: text, tools, reasoning text, refusals, log
+probabilities, structured output. Media are refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import msgspec
 
@@ -22,6 +22,7 @@ from llmgateway_server.providers.dialects.openai_chat_answer import (
     Logprobs,
     ReportedUsage,
     Said,
+    ToolCall,
     decode_answer,
     embedded_error,
     logprobs_of,
@@ -41,6 +42,10 @@ FINISH_REASONS = {
     "content_filter": FinishReason.CONTENT_FILTER,
     "error": FinishReason.ERROR,
 }
+
+
+UNREADABLE = (ValueError, RecursionError)
+"""What decoding raises: msgspec's errors are ValueErrors, and so is text that is not UTF-8."""
 
 
 class OpenAiChat:
@@ -66,10 +71,9 @@ class OpenAiChat:
 
     def decode_reply(self, call: Call, body: bytes) -> list[Event]:
         """Reads a chat completion object."""
-        del call
         try:
             answer = decode_answer(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise malformed("answer is not a chat completion") from error
         if answer.error is not None:
             raise embedded_error(answer.error)
@@ -79,19 +83,18 @@ class OpenAiChat:
         parts = PartsBuilder()
         parts.add(Started(answer.id or "", answer.model or ""))
         if choice.message is not None:
-            _add(parts, choice.message, choice.logprobs)
+            _Said(parts, call.scope.call_id).add(choice.message, choice.logprobs)
         return _finish(parts, choice.finish_reason, answer.usage)
 
     def stream_decoder(self, call: Call, quirks: Quirks) -> OpenAiChatStream:
         """Returns a decoder of chat completion chunks."""
-        del call
-        return OpenAiChatStream(quirks)
+        return OpenAiChatStream(quirks, call.scope.call_id)
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> UpstreamError:
         """Reads `{"error": {...}}`; whatever else came is judged by its status alone."""
         try:
             problem = decode_answer(body).error
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             problem = None
         if problem is None:
             return status_error(status, headers, now_s=now_s)
@@ -105,12 +108,18 @@ class OpenAiChat:
 
 
 class OpenAiChatStream:
-    """Reads one stream of chat completion chunks."""
+    """Reads one stream of chat completion chunks.
 
-    def __init__(self, quirks: Quirks) -> None:
+    Args:
+        quirks: of the vendor.
+        call_id: of the call, for the ids of tool calls that come without one.
+    """
+
+    def __init__(self, quirks: Quirks, call_id: str) -> None:
         self._quirks = quirks
         self._sse = SseDecoder()
         self._parts = PartsBuilder()
+        self._said = _Said(self._parts, call_id)
         self._started = False
         self._finish_reason: str | None = None
         self._usage: ReportedUsage | None = None
@@ -158,7 +167,9 @@ class OpenAiChatStream:
         return events
 
     def _event(self, payload: bytes) -> None:
-        if payload == b"[DONE]":
+        if not payload:  # some proxies keep a connection alive with events that have no data
+            return
+        if payload.strip() == b"[DONE]":
             if self._finish_reason is None:
                 raise UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="[DONE] without a finish reason")
             self.finished = True
@@ -167,11 +178,11 @@ class OpenAiChatStream:
             return
         try:
             chunk = decode_answer(payload)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise malformed("event is not a chat completion chunk") from error
         if chunk.error is not None:
             raise embedded_error(chunk.error)
-        if not self._started:
+        if not self._started and (chunk.choices or chunk.id):  # a first chunk about filters names nobody yet
             self._started = True
             self._parts.add(Started(chunk.id or "", chunk.model or ""))
         if chunk.usage is not None:
@@ -180,7 +191,7 @@ class OpenAiChatStream:
             if choice.index:  # n > 1 is never asked for
                 continue
             if choice.delta is not None:
-                _add(self._parts, choice.delta, choice.logprobs)
+                self._said.add(choice.delta, choice.logprobs)
             if choice.finish_reason:
                 self._finish_reason = choice.finish_reason
 
@@ -199,15 +210,56 @@ def _finish(parts: PartsBuilder, native_reason: str | None, usage: ReportedUsage
     return parts.take()
 
 
-def _add(parts: PartsBuilder, said: Said, logprobs: Logprobs | None) -> None:
-    """Adds what one chunk or a whole message says; reasoning comes before the text that follows from it."""
-    if said.reasoning_content or said.reasoning:
-        parts.flow(PartKind.REASONING, said.reasoning_content or said.reasoning or "")
-    if said.content:
-        parts.flow(PartKind.TEXT, said.content, logprobs_of(logprobs))
-    if said.refusal:
-        parts.flow(PartKind.REFUSAL, said.refusal)
-    for position, call in enumerate(said.tool_calls or ()):
-        function = call.function or Function()
-        key = position if call.index is None else call.index
-        parts.tool(key, call.id or "", function.name or "", function.arguments or "")
+class _Said:
+    """Adds what messages say to a reply's parts, and knows which piece belongs to which tool call.
+
+    Args:
+        parts: of the reply.
+        call_id: of the call, for the ids of tool calls that come without one.
+    """
+
+    def __init__(self, parts: PartsBuilder, call_id: str) -> None:
+        self._parts = parts
+        self._call_id = call_id
+        self._keys: set[Hashable] = set()
+        self._last_key: Hashable = None
+        self._at_index: dict[int, str] = {}
+        """Which call, by its id, an index stands for now."""
+
+    def add(self, said: Said, logprobs: Logprobs | None) -> None:
+        """Adds what one chunk or a whole message says; reasoning comes before the text that follows from it."""
+        parts = self._parts
+        if said.reasoning_content or said.reasoning:
+            parts.flow(PartKind.REASONING, said.reasoning_content or said.reasoning or "")
+        if said.content is not None:
+            parts.flow(PartKind.TEXT, said.content, logprobs_of(logprobs.content) if logprobs else ())
+        if said.refusal:
+            parts.flow(PartKind.REFUSAL, said.refusal, logprobs_of(logprobs.refusal) if logprobs else ())
+        for position, call in enumerate(said.tool_calls or ()):
+            self._tool(self._key(call, position), call.id, call.function)
+        if said.function_call is not None:
+            self._tool("function_call", None, said.function_call)
+
+    def _tool(self, key: Hashable, given_id: str | None, function: Function | None) -> None:
+        self._keys.add(key)
+        self._last_key = key
+        function = function or Function()
+        call_id = given_id or f"call_{self._call_id}_{len(self._keys)}"
+        self._parts.tool(key, call_id, function.name or "", function.arguments or "")
+
+    def _key(self, call: ToolCall, position: int) -> Hashable:
+        """Returns what tells the call from others: its index, else its id, else its place.
+
+        A piece with none of them and no name goes on with the call before it. Some vendors give all calls the same
+        index: a piece that names a function under another id begins another call.
+        """
+        named = call.function is not None and bool(call.function.name)
+        if call.index is not None:
+            if call.id and (named or call.index not in self._at_index):
+                self._at_index[call.index] = call.id
+            return (call.index, self._at_index.get(call.index))
+        if call.id:
+            return call.id
+        if self._keys and not named:
+            return self._last_key
+        return ("nameless", len(self._keys), position)

@@ -20,6 +20,7 @@ from llmgateway_server.core.messages import (
 from llmgateway_server.core.requests import (
     CompleteRequest,
     FormatKind,
+    ReasoningOptions,
     ResponseFormat,
     Tool,
     ToolChoice,
@@ -29,11 +30,13 @@ from llmgateway_server.providers.dialects.dialect import Quirks, Unsupported, dr
 
 TEXT_KINDS = {Role.SYSTEM: "system", Role.DEVELOPER: "developer", Role.USER: "user", Role.ASSISTANT: "assistant"}
 
+EFFORTS = {"max": "xhigh"}
+"""Efforts that chat completions call by another name."""
+
 
 def request_body(request: CompleteRequest, upstream_model: str, quirks: Quirks) -> dict[str, Any]:
     """Returns the body without the stream's own fields; what the caller left out is left to the vendor."""
-    body: dict[str, Any] = {"model": upstream_model, "messages": _messages(request, quirks)}
-    for key, value in (
+    options = (
         ("tools", [_tool(tool) for tool in request.tools] or None),
         ("tool_choice", _tool_choice(request.tool_choice)),
         ("parallel_tool_calls", request.parallel_tool_calls),
@@ -45,19 +48,18 @@ def request_body(request: CompleteRequest, upstream_model: str, quirks: Quirks) 
         ("seed", request.seed),
         ("frequency_penalty", request.frequency_penalty),
         ("presence_penalty", request.presence_penalty),
-        ("reasoning_effort", request.reasoning.effort if request.reasoning else None),
+        ("reasoning_effort", _effort(request.reasoning)),
         ("logprobs", True if request.logprobs_top_count is not None else None),
         ("top_logprobs", request.logprobs_top_count or None),
         ("service_tier", request.service_tier or None),
         ("user", request.end_user_id or None),
-    ):
-        if value is not None:
-            body[key] = value
-    return body
+    )
+    given = {key: value for key, value in options if value is not None}
+    return {"model": upstream_model, "messages": _messages(request, quirks), **given}
 
 
 def refuse_unsupported(dialect: str, call: Call, request: CompleteRequest) -> None:
-    """Refuses what the dialect cannot say, all of it at once, or drops options with a notice where the request allows it."""
+    """Refuses what the dialect cannot say, all of it at once, or drops options with a notice where that is allowed."""
     unsupported = Unsupported(dialect, request.drop_unsupported)
     reasoning = request.reasoning
     for path, present in (
@@ -67,8 +69,9 @@ def refuse_unsupported(dialect: str, call: Call, request: CompleteRequest) -> No
     ):
         if present:
             unsupported.option(path)
-            if request.drop_unsupported:
-                call.notices.append(dropped(path, dialect))
+            notice = dropped(path, dialect)
+            if request.drop_unsupported and notice not in call.notices:  # one notice, however many targets are tried
+                call.notices.append(notice)
     for name in request.provider_options:
         if name == dialect:  # options of other dialects are for other targets
             unsupported.option(f"provider_options.{name}", essential=True)
@@ -157,6 +160,12 @@ def _tool_choice(choice: ToolChoice | None) -> Any:
     if choice.mode is ToolChoiceMode.NAMED:
         return {"type": "function", "function": {"name": choice.name}}
     return choice.mode.value
+
+
+def _effort(reasoning: ReasoningOptions | None) -> str | None:
+    if reasoning is None or reasoning.effort is None:
+        return None
+    return EFFORTS.get(reasoning.effort, reasoning.effort)
 
 
 def _response_format(wanted: ResponseFormat | None) -> dict[str, Any] | None:

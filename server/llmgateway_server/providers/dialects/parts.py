@@ -1,7 +1,8 @@
 """Builds the events of a reply's parts, for every dialect: indexes, beginnings and ends, merging of deltas.
 
-A reply has at most one open text, reasoning or refusal part, because vendors send those one after the other; tool calls may be open
-side by side. Deltas of one part that come in one read are merged, except for the very first of the reply.
+A reply has at most one open text, reasoning or refusal part, because vendors send those one after the other; tool
+calls may be open side by side. Deltas of one part that come in one read are merged, except for the very first of the
+reply.
 """
 
 from __future__ import annotations
@@ -36,8 +37,14 @@ class PartsBuilder:
         self._tools: dict[Hashable, int] = {}
 
     def flow(self, kind: PartKind, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
-        """Adds text of a text, reasoning or refusal part; empty text begins no part."""
+        """Adds text of a text, reasoning or refusal part; empty text begins no part.
+
+        Log probabilities beside empty text belong to a token that is not a whole character yet: they go with the next
+        delta.
+        """
         if not text:
+            if self._flow is kind:
+                self._logprobs.extend(logprobs)
             return
         if self._flow is not kind:
             self._close_flow()
@@ -50,7 +57,6 @@ class PartsBuilder:
 
     def tool(self, key: Hashable, call_id: str, name: str, arguments_json: str) -> None:
         """Adds a piece of the tool call `key`; the first piece begins the part with its id and name."""
-        self._flush()
         index = self._tools.get(key)
         if index is None:
             self._close_flow()
@@ -58,6 +64,7 @@ class PartsBuilder:
             self._tools[key] = index
         if not arguments_json:
             return
+        self._flush()
         last = self._events[-1] if self._events else None
         if isinstance(last, ToolArgumentsDelta) and last.part_index == index and last is not self._first:
             last.arguments_json += arguments_json
@@ -95,6 +102,9 @@ class PartsBuilder:
     def _close_flow(self) -> None:
         if self._flow is not None:
             self._flush()
+            if self._logprobs:  # of tokens whose text never came
+                self._delta(TextDelta(self._flow_index, "", tuple(self._logprobs)))
+                self._logprobs.clear()
             self._events.append(PartFinished(self._flow_index))
             self._flow = None
 

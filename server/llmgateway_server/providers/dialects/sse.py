@@ -1,4 +1,7 @@
-"""Server-sent events from bytes cut anywhere. https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing"""
+"""Server-sent events from bytes cut anywhere.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class SseDecoder:
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_line = max_line_bytes
         self._max_event = max_event_bytes
-        self._rest: list[bytes] = []
+        self._rest = bytearray()
         self._skip_lf = False
         self._first = True
         self._event = b""
@@ -31,7 +34,7 @@ class SseDecoder:
         self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
-        """Returns the events that `chunk` completes, as (event name, data); comments and fields we do not use are ignored.
+        """Returns the events that `chunk` completes, as (event name, data); comments and other fields are ignored.
 
         Raises:
             UpstreamError: UPSTREAM_MALFORMED, a line or an event is too long.
@@ -49,14 +52,12 @@ class SseDecoder:
             unfinished = b""
             self._skip_lf = chunk[-1:] == b"\r"
         if lines and self._rest:
-            lines[0] = b"".join(self._rest) + lines[0]
+            lines[0] = bytes(self._rest) + lines[0]
             self._rest.clear()
         if unfinished:
-            self._rest.append(unfinished)
-            if len(unfinished) + sum(map(len, self._rest[:-1])) > self._max_line:
+            self._rest += unfinished  # grows in place: one-byte reads of a long line stay linear
+            if len(self._rest) > self._max_line:
                 raise self._too_long("line")
-            if len(self._rest) > 64:  # one-byte reads must not make a list of a million pieces
-                self._rest = [b"".join(self._rest)]
         return self._events(lines)
 
     def _events(self, lines: list[bytes]) -> list[tuple[bytes, bytes]]:
@@ -89,10 +90,10 @@ class SseDecoder:
     def end(self) -> list[tuple[bytes, bytes]]:
         """Returns the event that the end of the body completes.
 
-        The standard drops an event without its blank line; some vendors end their bodies so, and what it holds is then judged by
-        the dialect, which knows its own terminator.
+        The standard drops an event without its blank line; some vendors end their bodies so, and what it holds is then
+        judged by the dialect, which knows its own terminator.
         """
-        line = b"".join(self._rest)
+        line = bytes(self._rest)
         self._rest.clear()
         return self._events([line, b""] if line else [b""])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ THOUGHTS = [
     "I",
     "answer",
 ]
+MAX_EXAMPLE_VALUES = 1000
 REFUSAL = "I cannot help with that."
 LAST_CHARS = 200
 """How much of the question the default answer repeats."""
@@ -70,7 +72,7 @@ class Step:
 def steps(request: CompleteRequest, script: Script) -> Iterator[Step]:
     """Yields the steps of an answer; the last ends with `Finished`, unless the script's fault is to have no end."""
     parts = PartsBuilder()
-    parts.add(Started(f"sim-{abs(hash_text(request)):016x}", "chat"))
+    parts.add(Started(f"sim-{hash_text(request):016x}", "chat"))
     cap = request.max_output_tokens
     spent = 0
     reason, native = FinishReason.STOP, "stop"
@@ -107,12 +109,11 @@ def count_input_tokens(request: CompleteRequest) -> int:
 
 
 def hash_text(request: CompleteRequest) -> int:
-    """Returns a number that depends on the request's text alone, the same in every process (FNV-1a, 64 bits)."""
-    value = 0xCBF29CE484222325
+    """Returns a number of 64 bits that depends on the request's text alone, the same in every process."""
+    digest = hashlib.blake2b(digest_size=8)
     for text in _texts(request):
-        for byte in text.encode()[:LAST_CHARS]:
-            value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return value
+        digest.update(text.encode()[:LAST_CHARS])
+    return int.from_bytes(digest.digest())
 
 
 def _pieces(request: CompleteRequest, script: Script) -> Iterator[tuple[PartKind, str]]:
@@ -151,6 +152,8 @@ def _must_call(request: CompleteRequest) -> bool:
 
 
 def _tool_count(request: CompleteRequest, script: Script) -> int:
+    if script.fault in ("empty", "refusal"):
+        return 0
     return max(script.tools, 1) if _must_call(request) else script.tools
 
 
@@ -164,36 +167,51 @@ def _tool_call(request: CompleteRequest, number: int) -> tuple[str, str]:
     return tool.name, json.dumps(example(json.loads(tool.parameters_json_schema or "{}")))
 
 
-def example(schema: Any, depth: int = 0) -> Any:
-    """Returns the smallest value that a plain JSON Schema allows.
+def example(schema: Any) -> Any:
+    """Returns a small value that a plain JSON Schema allows.
 
-    The first of an enumeration, required properties only.
+    The first of an enumeration, required properties only. A schema that asks for more than
+    `MAX_EXAMPLE_VALUES` values gets null or nothing for the rest of them.
     """
-    if not isinstance(schema, dict) or depth > 32:
-        return None
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    kind = schema.get("type")
-    kind = kind[0] if isinstance(kind, list) and kind else kind
-    match kind:
-        case "string":
-            return "simulated"
-        case "integer" | "number":
-            return schema.get("minimum", 1)
-        case "boolean":
-            return True
-        case "array":
-            return [example(schema.get("items"), depth + 1)] * (schema.get("minItems") or 0)
-        case "null":
+    return _Example().of(schema)
+
+
+class _Example:
+    """Makes one example; small schemas can ask for values without number."""
+
+    def __init__(self) -> None:
+        self._left = MAX_EXAMPLE_VALUES
+
+    def of(self, schema: Any) -> Any:
+        self._left -= 1
+        if not isinstance(schema, dict) or self._left < 0:
             return None
-        case _:
-            properties = schema.get("properties")
-            wanted = schema.get("required")
-            if not isinstance(properties, dict) or not isinstance(wanted, list):
-                return {}
-            return {name: example(properties.get(name), depth + 1) for name in wanted if isinstance(name, str)}
+        if "const" in schema:
+            return schema["const"]
+        choices = schema.get("enum")
+        if isinstance(choices, list) and choices:
+            return choices[0]
+        kind = schema.get("type")
+        match kind[0] if isinstance(kind, list) and kind else kind:
+            case "string":
+                return "simulated"
+            case "integer" | "number":
+                return schema.get("minimum", 1)
+            case "boolean":
+                return True
+            case "array":
+                wanted = schema.get("minItems")
+                count = min(wanted, self._left) if isinstance(wanted, int) else 0
+                return [self.of(schema.get("items")) for _ in range(count)]
+            case "null":
+                return None
+            case _:
+                return self._object(schema.get("properties"), schema.get("required"))
+
+    def _object(self, properties: Any, required: Any) -> dict[str, Any]:
+        if not isinstance(properties, dict) or not isinstance(required, list):
+            return {}
+        return {name: self.of(properties.get(name)) for name in required if isinstance(name, str) and self._left > 0}
 
 
 def _texts(request: CompleteRequest) -> list[str]:

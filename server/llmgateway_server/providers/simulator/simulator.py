@@ -35,6 +35,10 @@ from llmgateway_server.providers.vendors import SIMULATOR
 PRICE = Price(input_pico_usd=150_000, output_pico_usd=600_000, version="simulator-1")
 """0.15 and 0.60 US dollars per million tokens, so that costs show in a demonstration."""
 DIMENSIONS = 64
+MAX_VECTOR_NUMBERS = 262_144
+"""Most numbers of one answer, all vectors together: above it neither the loop nor a message could carry them."""
+TOKENS_PER_TURN = 256
+"""After so many tokens in a row others get their turn."""
 CAPABILITIES = frozenset({"STREAMING", "TOOLS", "PARALLEL_TOOLS", "JSON_OBJECT", "JSON_SCHEMA", "REASONING"})
 
 
@@ -86,6 +90,8 @@ class Simulator:
     def _reply(self, attempt: Attempt, script: Script) -> Reply:
         match attempt.call.request:
             case EmbedRequest() as request:
+                if len(request.inputs) * (request.dimensions or DIMENSIONS) > MAX_VECTOR_NUMBERS:
+                    raise status_error(413, {}, now_s=self._clock.wall_s(), detail="simulated")
                 return _Ready(_embedded(request))
             case CountTokensRequest(completion=completion):
                 return _Ready(_counted(completion))
@@ -177,6 +183,8 @@ class _Performance:
                         return batch
                     await self._clock.sleep(self._script.pace_ms / 1000)
                 self._tokens += 1
+                if self._tokens % TOKENS_PER_TURN == 0:
+                    await self._clock.sleep(0)
             batch += step.events
             if step.is_token and self._tokens == 1 and self._streaming:
                 return batch

@@ -25,6 +25,8 @@ ABORT_LIMIT_S = 5.0
 """A status waits behind unsent bytes; a caller that does not read them does not get it (RELIABILITY §1.2 fact 11)."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 MAX_PEER_CHARS = 128
+MAX_METHOD_CHARS = 200
+"""Of methods that nobody serves, whose names callers choose."""
 
 
 class Status(Step):
@@ -61,7 +63,7 @@ class Status(Step):
 
         async def refuse(_request: bytes, context: Context) -> bytes:
             scope = self._open(method, context)
-            error = RequestError(Reason.NOT_IMPLEMENTED, slots={"method": method[:200]})
+            error = RequestError(Reason.NOT_IMPLEMENTED, slots={"method": scope.method})
             self._refused(scope, error)
             return await self._abort(context, scope, error)
 
@@ -124,7 +126,7 @@ class Status(Step):
         now = self._clock.monotonic_s()
         scope = CallScope(
             call_id=str(uuid.uuid4()),
-            method=method,
+            method=method[:MAX_METHOD_CHARS],
             peer=address_of(context.peer()),
             metadata={key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)},
             started_s=now,

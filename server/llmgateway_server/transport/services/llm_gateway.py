@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import grpc.aio
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmgateway.v1 import model_pb2, status_pb2
@@ -68,13 +69,15 @@ class LlmGatewayService:
 
     async def complete(self, data: bytes, context: Context) -> bytes:
         """Serves Complete."""
-        call = self._call("CompleteRequest", data, requests_in.complete_request, Operation.COMPLETE)
+        call = await self._call("CompleteRequest", data, requests_in.complete_request, Operation.COMPLETE)
         async with self._gateway.open(call) as reply:
             return (await reply_out.folded_completion(call, reply)).SerializeToString()
 
     async def stream_complete(self, data: bytes, context: Context) -> None:
         """Serves StreamComplete. It writes and never yields: a cancel then unwinds in this task."""
-        call = self._call("CompleteRequest", data, requests_in.complete_request, Operation.COMPLETE, streaming=True)
+        call = await self._call(
+            "CompleteRequest", data, requests_in.complete_request, Operation.COMPLETE, streaming=True
+        )
         writer = reply_out.EventWriter(call)
         delay_s = call.request.max_delta_delay_s if isinstance(call.request, CompleteRequest) else 0.0
         async with self._gateway.open(call) as reply:
@@ -88,13 +91,13 @@ class LlmGatewayService:
 
     async def embed(self, data: bytes, context: Context) -> bytes:
         """Serves Embed."""
-        call = self._call("EmbedRequest", data, requests_in.embed_request, Operation.EMBED)
+        call = await self._call("EmbedRequest", data, requests_in.embed_request, Operation.EMBED)
         async with self._gateway.open(call) as reply:
             return (await reply_out.folded_embeddings(call, reply)).SerializeToString()
 
     async def count_tokens(self, data: bytes, context: Context) -> bytes:
         """Serves CountTokens."""
-        call = self._call("CountTokensRequest", data, requests_in.count_tokens_request, Operation.COUNT_TOKENS)
+        call = await self._call("CountTokensRequest", data, requests_in.count_tokens_request, Operation.COUNT_TOKENS)
         async with self._gateway.open(call) as reply:
             return (await reply_out.folded_token_count(call, reply)).SerializeToString()
 
@@ -145,7 +148,7 @@ class LlmGatewayService:
             raise AccessError(Reason.MODEL_NOT_ALLOWED, slots={"model": model.name})
         return model_pb2.GetModelResponse(model=catalog_out.model_message(model)).SerializeToString()
 
-    def _call(
+    async def _call(
         self,
         message_name: str,
         data: bytes,
@@ -156,14 +159,24 @@ class LlmGatewayService:
     ) -> Call:
         """Decodes a request and makes the call of it."""
         scope = SCOPE.get()
-        message = schema.decode(message_name, data)
-        request = translate(message)
-        self._shorten(scope, message.request if operation is Operation.COUNT_TOKENS else message)
+        message = schema.parse(message_name, data)
+        completion = message.request if operation is Operation.COUNT_TOKENS else message
+        if operation is not Operation.EMBED and requests_in.part_count(completion) > requests_in.LARGE_PART_COUNT:
+            request = await asyncio.to_thread(self._translate_large, message, completion, translate)
+        else:
+            schema.refuse(schema.violations(message))
+            request = translate(message)
+        self._shorten(scope, completion)
         call = Call(scope, operation, streaming, request, model=request.model)
         scope.call = call
         for path in schema.unknown_field_paths(message):
             call.notices.append(Notice(NoticeCode.UNKNOWN_FIELDS, path, f"{path} is newer than this server"))
         return call
+
+    @staticmethod
+    def _translate_large(message: Any, completion: Any, translate: Callable[[Any], Request]) -> Request:
+        requests_in.check_rules(completion)
+        return translate(message)
 
     def _shorten(self, scope: CallScope, message: Any) -> None:
         cap_s = requests_in.max_latency_s(message)
@@ -179,3 +192,5 @@ class LlmGatewayService:
             if not timer.expired():
                 raise
             raise CallEndedError(Reason.SLOW_CONSUMER) from None
+        except grpc.aio.InternalError:  # how a write ends that waited for a reader who left (RELIABILITY §1.2 fact 10)
+            raise asyncio.CancelledError from None

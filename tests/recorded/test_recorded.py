@@ -1,0 +1,196 @@
+"""Recorded provider traffic, from a folder beside the repository, through a real client and a real gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from base64 import b64decode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.recorded.neutral import media_paths, request_of
+from tests.recorded.outcome import DEFECTS, Outcome, assert_reply, completed, streamed
+
+from llmgateway_server.testing.gateway import RunningGateway, running_gateway
+
+pytestmark = pytest.mark.recorded
+
+FOLDER = os.environ.get("LLMGATEWAY_RECORDED_DIR", "")
+NO_FOLDER = "no-folder"
+REASONS = {
+    "unauthenticated": {"PROVIDER_AUTH_FAILED"},
+    "not_found": {"MODEL_NOT_FOUND"},
+    "rate_limited": {"UPSTREAM_RATE_LIMITED"},
+    "invalid_argument": {"UPSTREAM_REJECTED_REQUEST"},
+    "context_length": {"CONTEXT_LENGTH_EXCEEDED"},
+    "internal": {"UPSTREAM_ERROR"},
+}
+BROKEN = {"UPSTREAM_RESET", "UPSTREAM_STREAM_INTERRUPTED", "UPSTREAM_MALFORMED"}
+CUTS = ["recorded", "whole", "bytes1", "random:1", "random:2", "random:3", "utf8"]
+FRACTIONS = ("0.001", "0.1", "0.25", "0.5", "0.75", "0.9", "0.97", "0.999")
+BREAKS = [*(f"cut:{share}" for share in FRACTIONS), *(f"cutclean:{share}" for share in FRACTIONS), "reset"]
+
+
+def names(*prefixes: str) -> list[str]:
+    """Returns the cases of these kinds; one name that skips where there is no folder."""
+    if not FOLDER:
+        return [NO_FOLDER]
+    found = sorted(path.stem for path in Path(FOLDER, "cases").glob("*.json") if path.stem.startswith(prefixes))
+    return found or [NO_FOLDER]
+
+
+OPENAI = names("openai-chat-")
+COMPATIBLE = names("openai_compatible-chat-", "azure_openai-chat-", "ollama-chat-")
+
+
+@cache
+def case_of(name: str) -> dict[str, Any]:
+    case: dict[str, Any] = json.loads(Path(FOLDER, "cases", f"{name}.json").read_text("utf-8"))
+    return case
+
+
+@pytest.fixture(scope="session")
+def replay() -> Iterator[str]:
+    """The recordings' own server in a process of its own; its address."""
+    if not FOLDER:
+        reason = "LLMGATEWAY_RECORDED_DIR names no folder of recordings"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason}, which CI must have")
+        pytest.skip(reason)
+    command = [sys.executable, "replay_server.py", "--port", "0", "--log", ""]
+    with subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            hello = process.stdout.readline()
+            assert " at http://" in hello, hello
+            yield hello.split(" at ")[1].split("/case/")[0]
+        finally:
+            process.kill()
+
+
+def provider_of(mode: str) -> str:
+    return mode.replace(":", "-")
+
+
+@asynccontextmanager
+async def gateway_for(replay: str, name: str, vendor: str, modes: list[str]) -> AsyncIterator[RunningGateway]:
+    """A gateway with one provider account per way in which the case is to be played."""
+    providers = {
+        provider_of(mode): {"vendor": vendor, "base_url": f"{replay}/case/{name}~{mode}/v1", "api_key": "recorded"}
+        for mode in modes
+    }
+    async with running_gateway({"providers": providers}) as gateway:
+        yield gateway
+
+
+async def play(gateway: RunningGateway, case: dict[str, Any], mode: str) -> Outcome:
+    request = request_of(case["neutral_request"], provider_of(mode))
+    return await (streamed if case["streaming"] else completed)(gateway, request)
+
+
+def assert_refused_media(case: dict[str, Any], outcome: Outcome) -> None:
+    assert (outcome.code, outcome.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_OPTION")
+    assert outcome.fields == media_paths(case["neutral_request"])
+
+
+def assert_error(case: dict[str, Any], outcome: Outcome) -> None:
+    expected = case["expected"]
+    assert outcome.code.name in expected["grpc_status_accept"]
+    assert outcome.code not in DEFECTS
+    assert outcome.reason in REASONS[expected["error_kind"]]
+    assert (expected["text"] or "").startswith(outcome.text)
+
+
+def assert_outcome(case: dict[str, Any], outcome: Outcome) -> None:
+    if media_paths(case["neutral_request"]):
+        assert_refused_media(case, outcome)
+    elif case["expected"]["error_kind"]:
+        assert_error(case, outcome)
+    else:
+        assert_reply(case["expected"], outcome)
+
+
+@pytest.mark.parametrize("name", OPENAI)
+async def test_the_answer_is_the_same_however_it_is_cut(replay: str, name: str) -> None:
+    case = case_of(name)
+    modes = CUTS if case["streaming"] else ["recorded", "whole"]
+    async with gateway_for(replay, name, "openai", modes) as gateway:
+        outcomes = [await play(gateway, case, mode) for mode in modes]
+    for outcome in outcomes:
+        assert_outcome(case, outcome)
+        assert outcome.comparable() == outcomes[0].comparable()
+
+
+@pytest.mark.parametrize("name", OPENAI)
+async def test_a_broken_answer_is_an_error(replay: str, name: str) -> None:
+    case = case_of(name)
+    async with gateway_for(replay, name, "openai", BREAKS) as gateway:
+        for mode in BREAKS:
+            outcome = await play(gateway, case, mode)
+            if media_paths(case["neutral_request"]):
+                assert_refused_media(case, outcome)
+            elif case["expected"]["error_kind"] and mode != "reset":
+                assert_broken_refusal(case, outcome)
+            elif outcome.code is grpc.StatusCode.OK:
+                assert is_complete(case, mode), mode
+                assert_reply(case["expected"], outcome)
+            else:
+                assert outcome.code is grpc.StatusCode.UNAVAILABLE, mode
+                assert outcome.reason in BROKEN, mode
+                assert (case["expected"]["text"] or "").startswith(outcome.text), mode
+
+
+def assert_broken_refusal(case: dict[str, Any], outcome: Outcome) -> None:
+    """The status came whole: what it alone says is an answer, however little of the body followed."""
+    by_status_alone = {400: "UPSTREAM_REJECTED_REQUEST", 401: "PROVIDER_AUTH_FAILED", 404: "MODEL_NOT_FOUND"}
+    allowed = REASONS[case["expected"]["error_kind"]] | BROKEN | {by_status_alone.get(case["response"]["status"], "")}
+    assert outcome.code not in (grpc.StatusCode.OK, *DEFECTS)
+    assert outcome.reason in allowed
+
+
+def is_complete(case: dict[str, Any], mode: str) -> bool:
+    """Tells whether what was delivered holds the line that ends the stream; an unary answer is announced by length."""
+    if not case["streaming"]:
+        return False
+    kind, _, share = mode.partition(":")
+    data = b"".join(b64decode(chunk) for chunk in case["response"]["chunks_b64"])
+    delivered = data[: max(1, int(len(data) * float(share)))]
+    end = b"data: [DONE]" if kind == "cutclean" else b"data: [DONE]\n"
+    return end in delivered
+
+
+@pytest.mark.parametrize("name", [name for name in OPENAI if "-err" in name or name == NO_FOLDER])
+async def test_a_refusal_is_the_same_for_streams(replay: str, name: str) -> None:
+    case = case_of(name)
+    async with gateway_for(replay, name, "openai", ["recorded"]) as gateway:
+        outcome = await streamed(gateway, request_of(case["neutral_request"], "recorded"))
+    assert_outcome(case, outcome)
+
+
+BEYOND_THE_DIALECT = {"no_done_line", "builtin_tool", "content_parts"}
+"""Tags of cases that only a vendor's own row can serve: here they may end in an error that has a name."""
+
+
+@pytest.mark.parametrize("name", COMPATIBLE)
+async def test_vendors_that_speak_alike_are_understood_or_refused_by_name(replay: str, name: str) -> None:
+    case = case_of(name)
+    modes = ["recorded", "whole", "random:1", "utf8"] if case["streaming"] else ["recorded"]
+    breaks = ["cut:0.5", "cutclean:0.5", "cutclean:0.9", "reset"]
+    async with gateway_for(replay, name, "openai-compatible", [*modes, *breaks]) as gateway:
+        for mode in modes:
+            outcome = await play(gateway, case, mode)
+            assert outcome.code not in DEFECTS
+            if outcome.reason in BROKEN and BEYOND_THE_DIALECT.intersection(case["tags"]):
+                continue
+            assert_outcome(case, outcome)
+        for mode in breaks:
+            outcome = await play(gateway, case, mode)
+            assert outcome.code not in (grpc.StatusCode.OK, *DEFECTS), mode
+            assert outcome.reason, mode

@@ -1,0 +1,135 @@
+"""What chat completions are asked: bodies against golden files, and what is refused or dropped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+
+from llmgateway.v1 import completion_pb2
+from llmgateway_server.contract.requests_in import complete_request
+from llmgateway_server.core.calls import Call, CallScope, Deadline, NoticeCode
+from llmgateway_server.core.errors import RequestError
+from llmgateway_server.core.messages import (
+    MediaPart,
+    Message,
+    Part,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.core.requests import CompleteRequest, Operation, ReasoningOptions
+from llmgateway_server.core.targets import Target
+from llmgateway_server.providers.dialects.dialect import Quirks
+from llmgateway_server.providers.dialects.openai_chat import OpenAiChat
+from llmgateway_server.providers.wire.port import WireRequest
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "openai_chat"
+TARGET = Target(provider="p", vendor="openai", upstream_model="upstream-1")
+HI = Message(Role.USER, [Part(TextPart("Hi"))])
+IMAGE = MediaPart("image/png", data=b"x")
+
+
+def call_of(request: CompleteRequest, *, streaming: bool = False) -> Call:
+    scope = CallScope("call-1", "/m", "peer", {}, 0.0, Deadline(10.0, from_client=False))
+    return Call(scope, Operation.COMPLETE, streaming, request)
+
+
+def encoded(golden: dict[str, Any]) -> WireRequest:
+    """Encodes the request of a golden file: a message of the contract as JSON, with a vendor's quirks."""
+    message = json_format.ParseDict(golden["request"], completion_pb2.CompleteRequest())
+    call = call_of(complete_request(message), streaming=golden.get("streaming", False))
+    return OpenAiChat().encode_request(call, TARGET, Quirks(**golden.get("quirks", {})))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.json")))
+def test_bodies_are_as_written_down(name: str) -> None:
+    golden = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+    request = encoded(golden)
+    assert json.loads(request.body) == golden["body"]
+    assert (request.method, request.path) == ("POST", "/chat/completions")
+    accept = "text/event-stream" if golden.get("streaming") else "application/json"
+    assert request.headers == (("content-type", "application/json"), ("accept", accept))
+
+
+def test_golden_files_were_found() -> None:
+    assert len(list(GOLDEN.glob("*.json"))) >= 15
+
+
+def test_schemas_are_passed_on_to_the_letter() -> None:
+    schema = '{"type": "object", "properties": {"b": {"const": 1.0}, "a": {}}}'
+    tool = {"name": "t", "parametersJsonSchema": schema}
+    body = encoded({"request": {"model": "m", "messages": [], "tools": [tool]}}).body
+    assert schema.encode() in body
+
+
+def refused(request: CompleteRequest) -> list[str]:
+    with pytest.raises(RequestError) as caught:
+        OpenAiChat().encode_request(call_of(request), TARGET, Quirks())
+    assert caught.value.reason is Reason.UNSUPPORTED_OPTION
+    return [violation.field for violation in caught.value.violations]
+
+
+def everything_unsupported(*, drop: bool) -> CompleteRequest:
+    return CompleteRequest(
+        model="m",
+        messages=[
+            Message(Role.USER, [Part(TextPart("look")), Part(IMAGE)]),
+            Message(Role.ASSISTANT, [Part(ToolCallPart("c", "see", "{}")), Part(ReasoningPart("hm"))]),
+            Message(Role.TOOL, [Part(ToolResultPart("c", "see", [TextPart("x"), IMAGE]))]),
+            Message(Role.USER, [Part(ReasoningPart("hm"))]),
+        ],
+        top_k=5,
+        reasoning=ReasoningOptions(budget_token_count=100, include_text=True),
+        provider_options={"openai_chat": object(), "gemini": object()},
+        drop_unsupported=drop,
+    )
+
+
+CONTENT = [
+    "messages[0].parts[1].media",
+    "messages[2].parts[0].tool_result.content[1].media",
+    "messages[3].parts[0].content",
+]
+
+
+def test_everything_that_cannot_be_said_is_named_at_once() -> None:
+    assert refused(everything_unsupported(drop=False)) == [
+        "top_k",
+        "reasoning.budget_token_count",
+        "reasoning.include_text",
+        "provider_options.openai_chat",
+        *CONTENT,
+    ]
+
+
+def test_content_is_never_dropped() -> None:
+    assert refused(everything_unsupported(drop=True)) == ["provider_options.openai_chat", *CONTENT]
+
+
+def test_options_are_dropped_with_a_notice_where_that_is_allowed() -> None:
+    request = CompleteRequest(
+        "m",
+        [HI],
+        top_k=5,
+        reasoning=ReasoningOptions(effort="high", budget_token_count=100, include_text=False),
+        drop_unsupported=True,
+    )
+    call = call_of(request)
+    OpenAiChat().encode_request(call, TARGET, Quirks())
+    body = json.loads(OpenAiChat().encode_request(call, TARGET, Quirks()).body)  # a second target says nothing new
+    assert body == {
+        "model": "upstream-1",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "reasoning_effort": "high",
+    }
+    assert [(notice.code, notice.subject) for notice in call.notices] == [
+        (NoticeCode.OPTION_DROPPED, path)
+        for path in ("top_k", "reasoning.budget_token_count", "reasoning.include_text")
+    ]

@@ -1,0 +1,204 @@
+"""The builder of a reply's parts: the grammar of its events, and what merging may not change."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmgateway_server.core.events import (
+    DELTAS,
+    Event,
+    Finished,
+    FinishReason,
+    Logprob,
+    PartFinished,
+    PartKind,
+    PartStarted,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    ToolArgumentsDelta,
+    UsageSnapshot,
+)
+from llmgateway_server.core.usage import Usage
+from llmgateway_server.providers.dialects.parts import PartsBuilder
+
+FLOWS = (PartKind.TEXT, PartKind.REASONING, PartKind.REFUSAL)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("flow"), st.sampled_from(FLOWS), st.text(max_size=4), st.integers(0, 2)),
+        st.tuples(st.just("tool"), st.integers(0, 2), st.text("{}ab", max_size=4)),
+        st.just(("take",)),
+    ),
+    max_size=30,
+)
+
+
+class Fold:
+    """Reads events as a caller does and holds them to the grammar."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self.parts: list[tuple[PartKind, str, str]] = []
+        """Kind, tool name and everything that its deltas said."""
+        self.logprobs: list[str] = []
+        self.finished: Finished | None = None
+        still_open: set[int] = set()
+        for event in events:
+            assert self.finished is None
+            match event:
+                case PartStarted(part_index=index, kind=kind, tool_name=name):
+                    assert index == len(self.parts)
+                    self.parts.append((kind, name, ""))
+                    still_open.add(index)
+                case TextDelta(part_index=index, text=text, logprobs=logprobs):
+                    self._say(index, still_open, text, PartKind.TEXT, PartKind.REFUSAL)
+                    assert text or logprobs
+                    self.logprobs += [each.token for each in logprobs]
+                case ReasoningDelta(part_index=index, text=text):
+                    self._say(index, still_open, text, PartKind.REASONING)
+                case ToolArgumentsDelta(part_index=index, arguments_json=text):
+                    self._say(index, still_open, text, PartKind.TOOL_CALL)
+                case PartFinished(part_index=index):
+                    still_open.remove(index)
+                case Finished():
+                    self.finished = event
+        assert not still_open
+
+    def _say(self, index: int, still_open: set[int], text: str, *kinds: PartKind) -> None:
+        assert index in still_open
+        kind, name, said = self.parts[index]
+        assert kind in kinds
+        self.parts[index] = (kind, name, said + text)
+
+
+def run(steps: list[Any], *, takes: bool) -> list[list[Event]]:
+    """Returns one batch per `take`; without `takes` everything is one read."""
+    builder = PartsBuilder()
+    batches = []
+    for step in steps:
+        match step:
+            case ("flow", kind, text, tokens):
+                logprobs = tuple(Logprob(f"{text}{n}", -1.0) for n in range(tokens))
+                builder.flow(kind, text, () if kind is PartKind.REASONING else logprobs)
+            case ("tool", key, arguments):
+                builder.tool(key, f"id{key}", f"tool{key}", arguments)
+            case _ if takes:
+                batches.append(builder.take())
+    builder.close()
+    builder.add(Finished(FinishReason.STOP))
+    return [*batches, builder.take()]
+
+
+@settings(deadline=None)
+@given(STEPS)
+def test_merging_is_concatenation(steps: list[Any]) -> None:
+    merged = Fold([event for batch in run(steps, takes=False) for event in batch])
+    apart = Fold([event for batch in run(steps, takes=True) for event in batch])
+    each = Fold(
+        [event for batch in run([s for step in steps for s in (step, ("take",))], takes=True) for event in batch]
+    )
+    assert merged.parts == apart.parts == each.parts
+    assert merged.logprobs == apart.logprobs == each.logprobs
+    for kind in FLOWS:
+        said = "".join(step[2] for step in steps if step[0] == "flow" and step[1] is kind)
+        assert "".join(text for found, _, text in merged.parts if found is kind) == said
+    for key in range(3):
+        said = "".join(step[2] for step in steps if step[0] == "tool" and step[1] == key)
+        assert "".join(text for _, name, text in merged.parts if name == f"tool{key}") == said
+
+
+@settings(deadline=None)
+@given(STEPS)
+def test_a_read_brings_few_deltas_and_the_first_is_alone(steps: list[Any]) -> None:
+    first_text = next((step[-1] if step[0] == "tool" else step[2] for step in steps if says_something(step)), None)
+    events = [event for batch in run(steps, takes=False) for event in batch]
+    deltas = [event for event in events if isinstance(event, DELTAS)]
+    if first_text is None:
+        assert not deltas
+        return
+    first = deltas[0]
+    assert text_of(first) == first_text
+    for one, other in itertools.pairwise(events):
+        if one is not first and isinstance(one, DELTAS) and isinstance(other, DELTAS):
+            assert part_of(one) != part_of(other) or not text_of(other), "these would be one delta"
+
+
+def says_something(step: tuple[Any, ...]) -> bool:
+    return (step[0] == "flow" and bool(step[2])) or (step[0] == "tool" and bool(step[2]))
+
+
+def text_of(event: Event) -> str:
+    return event.arguments_json if isinstance(event, ToolArgumentsDelta) else event.text  # type: ignore[union-attr]
+
+
+def part_of(event: Event) -> int:
+    return event.part_index  # type: ignore[union-attr]
+
+
+def test_reasoning_then_text_then_tools() -> None:
+    builder = PartsBuilder()
+    builder.add(Started("r", "m"))
+    builder.flow(PartKind.REASONING, "hm")
+    builder.flow(PartKind.TEXT, "Hel")
+    builder.flow(PartKind.TEXT, "lo")
+    builder.tool("a", "1", "look", "{")
+    builder.tool("b", "2", "see", "{}")
+    builder.tool("a", "1", "look", "}")
+    assert builder.has_tools
+    builder.close()
+    builder.add(UsageSnapshot(Usage(1, 2)))
+    assert builder.take() == [
+        Started("r", "m"),
+        PartStarted(0, PartKind.REASONING),
+        ReasoningDelta(0, "hm"),
+        PartFinished(0),
+        PartStarted(1, PartKind.TEXT),
+        TextDelta(1, "Hello"),
+        PartFinished(1),
+        PartStarted(2, PartKind.TOOL_CALL, tool_call_id="1", tool_name="look"),
+        ToolArgumentsDelta(2, "{"),
+        PartStarted(3, PartKind.TOOL_CALL, tool_call_id="2", tool_name="see"),
+        ToolArgumentsDelta(3, "{}"),
+        ToolArgumentsDelta(2, "}"),
+        PartFinished(2),
+        PartFinished(3),
+        UsageSnapshot(Usage(1, 2)),
+    ]
+    assert builder.take() == []
+
+
+def test_the_first_delta_is_not_merged_with_the_second() -> None:
+    builder = PartsBuilder()
+    for text in ("a", "b", "c"):
+        builder.flow(PartKind.TEXT, text)
+    assert builder.take() == [PartStarted(0, PartKind.TEXT), TextDelta(0, "a"), TextDelta(0, "bc")]
+
+
+@pytest.mark.parametrize("kind", FLOWS)
+def test_empty_text_begins_nothing(kind: PartKind) -> None:
+    builder = PartsBuilder()
+    builder.flow(kind, "")
+    builder.close()
+    assert builder.take() == []
+
+
+def test_log_probabilities_without_text_are_not_lost() -> None:
+    builder = PartsBuilder()
+    half, whole = Logprob("half", -1.0), Logprob("whole", -2.0)
+    builder.flow(PartKind.TEXT, "a")
+    builder.flow(PartKind.TEXT, "", (half,))
+    builder.flow(PartKind.TEXT, "é", (whole,))
+    builder.flow(PartKind.TEXT, "", (half,))
+    builder.flow(PartKind.REFUSAL, "no")
+    assert builder.take() == [
+        PartStarted(0, PartKind.TEXT),
+        TextDelta(0, "a"),
+        TextDelta(0, "é", (half, whole, half)),
+        PartFinished(0),
+        PartStarted(1, PartKind.REFUSAL),
+        TextDelta(1, "no"),
+    ]

@@ -1,0 +1,33 @@
+import pytest
+
+from llmgateway.v1 import llm_gateway_service_pb2
+from llmgateway_server.core.principal import Permission
+from llmgateway_server.testing.gateway import running_gateway
+from llmgateway_server.transport import methods
+from llmgateway_server.transport.methods import LLM_GATEWAY, Rpc
+from llmgateway_server.transport.services.llm_gateway import LlmGatewayService
+
+
+def test_every_rpc_of_the_protos_is_served() -> None:
+    for service in llm_gateway_service_pb2.DESCRIPTOR.services_by_name.values():
+        descriptor, rpcs = methods.SERVICES[service.full_name]
+        assert descriptor.full_name == service.full_name
+        assert set(rpcs) == {method.name for method in service.methods}
+        for rpc in rpcs.values():
+            assert callable(getattr(LlmGatewayService, rpc.handler))
+        for method in service.methods:
+            assert f"/{service.full_name}/{method.name}" in methods.permissions()
+    assert {name.rpartition("/")[2] for name in methods.streaming_methods()} == {"StreamComplete", "GenerateImage"}
+
+
+async def test_an_rpc_without_a_permission_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(LLM_GATEWAY, "Embed")
+    with pytest.raises(RuntimeError, match="Embed"):
+        async with running_gateway():
+            pass
+
+
+def test_a_permission_without_an_rpc_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LLM_GATEWAY, "Nothing", Rpc("nothing", Permission.PUBLIC))
+    with pytest.raises(RuntimeError, match="Nothing"):
+        methods.permissions()
