@@ -29,6 +29,8 @@ TOOLS = Path(sys.executable).parent
 PACKAGE = "llmgateway"
 RULES = "buf.validate"
 RULES_FILE = "buf/validate/validate.proto"
+DETAILS_FILE = "google/rpc/error_details.proto"
+"""What statuses carry: no proto of ours imports it, but who reads them from the protoset needs it."""
 
 CLIENT = Path("clients/python")
 DESCRIPTORS = Path("server/llmgateway_server/contract/descriptors.binpb")
@@ -124,7 +126,7 @@ def without_rules(image: bytes) -> tuple[bytes, list[str]]:
     ours = sorted(name for name in by_name if name.startswith(f"{PACKAGE}/"))
     removed = remove_rules(by_name[name] for name in ours)
     reachable: set[str] = set()
-    waiting = list(ours)
+    waiting = [*ours, DETAILS_FILE]
     while waiting:
         file = by_name[waiting.pop()]
         if file.name not in reachable:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
-from tests.bench import measure, payloads, report
-from tests.bench.load import Caller, CallFailedError, DirectCaller, GrpcCaller
-from tests.bench.processes import Child, child
 
 from llmgateway_server.cli.serve import run_loop
 from llmgateway_server.providers.wire.port import WireError
+from tests.bench import measure, payloads, report
+from tests.bench.load import Caller, CallFailedError, DirectCaller, GrpcCaller
+from tests.bench.processes import Child, child
 
 ECHO, THIN, OURS, RECORDING = "echo", "thinnest", "gateway", "gateway, records on"
 

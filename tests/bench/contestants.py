@@ -14,12 +14,12 @@ from typing import Any
 import grpc
 import grpc.aio
 import msgspec
-from tests.bench import payloads
 
 from llmgateway.v1 import completion_pb2, message_pb2, reply_pb2, usage_pb2
 from llmgateway_server.cli.serve import run_loop
 from llmgateway_server.providers.wire.http1 import Http1Wire
 from llmgateway_server.providers.wire.port import Origin, WireProgress, WireRequest
+from tests.bench import payloads
 
 HEADERS = (
     ("content-type", "application/json"),

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc.aio
-from tests.bench import payloads
-from tests.bench.processes import Child
 
 from llmgateway_server.providers.wire.http1 import Http1Wire
 from llmgateway_server.providers.wire.port import Origin, WireProgress, WireRequest
+from tests.bench import payloads
+from tests.bench.processes import Child
 
 TIMEOUT_S = 30.0
 WORD = payloads.WORD.encode()

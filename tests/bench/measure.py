@@ -25,7 +25,7 @@ class Length:
     paced_streams: int
 
 
-SHORT = Length(rounds=2, seconds=0.3, paced_streams=40)
+SHORT = Length(rounds=2, seconds=0.2, paced_streams=40)
 FULL = Length(rounds=6, seconds=0.8, paced_streams=80)
 
 

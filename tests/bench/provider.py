@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import payloads
-
 from llmgateway_server.cli.serve import run_loop
+from tests.bench import payloads
 
 _TOKEN = payloads.token_chunk()
 _LAST = payloads.last_chunks()

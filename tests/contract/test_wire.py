@@ -23,16 +23,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contract.raw_server import (
-    BACKSTOP_S,
-    Peer,
-    RawServer,
-    Seen,
-    answering,
-    answering_once,
-    black_hole,
-    until,
-)
 
 from llmgateway_server.providers.wire import connect as connect_module
 from llmgateway_server.providers.wire.http1 import Http1Wire
@@ -50,6 +40,16 @@ from llmgateway_server.providers.wire.port import (
     WireTlsError,
     WireTooLarge,
     WireUnreachable,
+)
+from tests.contract.raw_server import (
+    BACKSTOP_S,
+    Peer,
+    RawServer,
+    Seen,
+    answering,
+    answering_once,
+    black_hole,
+    until,
 )
 
 KINDS = ("http1", "http1-uvloop", "httpx")

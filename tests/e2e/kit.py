@@ -163,8 +163,7 @@ class Key:
 def new_key(role: str, tenant: str = "acme") -> Key:
     made = run(command("keys", "new", "--role", role, "--tenant", tenant))
     assert made.returncode == 0, made.stderr
-    lines = (made.stdout + made.stderr).splitlines()
-    return Key(next(line for line in lines if line.startswith("lgw_")), [line for line in lines if line[:4].isspace()])
+    return Key(made.stdout.strip(), [line for line in made.stderr.splitlines() if line[:4].isspace()])
 
 
 def write_config(folder: Path, *sections: str, keys: Sequence[Key] = ()) -> Path:

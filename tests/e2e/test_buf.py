@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.conftest import Keyed
 from tests.e2e.kit import ASK, ROOT, SERVICE, Served, json_values, run, tool
 

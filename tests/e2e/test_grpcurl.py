@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tests.e2e.conftest import Keyed
 from tests.e2e.kit import ASK, PROTOSET, SERVICE, Served, detail_of, grpcurl, json_values, status_of
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.conftest import Keyed
 from tests.e2e.kit import SERVICE, Served, run, serving, tool, write_config
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.e2e.kit import ROOT, Served, serving, write_config
 
 from llmgateway.v1 import completion_pb2, message_pb2
 from llmgateway.v1.llm_gateway_service_pb2 import DESCRIPTOR
 from llmgateway.v1.llm_gateway_service_pb2_grpc import LlmGatewayServiceStub
+from tests.e2e.kit import ROOT, Served, serving, write_config
 
 pytestmark = pytest.mark.e2e
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.faults.kit import cancel_streams, child_gateway, idle, quiet, records_of, settings, until
-
 from llmgateway_server.testing.gateway import running_gateway
 from llmgateway_server.testing.upstream import STREAM_HEAD, Upstream, delta, event, hang
+from tests.faults.kit import cancel_streams, child_gateway, idle, quiet, records_of, settings, until
 
 STREAMS, WARM_UP = 2_000, 1_000
 LEAK_BYTES = 1024

@@ -9,19 +9,6 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from tests.contract.raw_server import black_hole
-from tests.faults.kit import (
-    BACKSTOP_S,
-    LoopLag,
-    Proxy,
-    ask,
-    assert_closes_in_time,
-    quiet,
-    records_of,
-    settings,
-    stalled,
-    until,
-)
 
 from llmgateway.v1.llm_gateway_service_pb2_grpc import LlmGatewayServiceStub
 from llmgateway_server.testing.gateway import RunningGateway, running_gateway
@@ -35,6 +22,19 @@ from llmgateway_server.testing.upstream import (
     event,
     hang,
     head,
+)
+from tests.contract.raw_server import black_hole
+from tests.faults.kit import (
+    BACKSTOP_S,
+    LoopLag,
+    Proxy,
+    ask,
+    assert_closes_in_time,
+    quiet,
+    records_of,
+    settings,
+    stalled,
+    until,
 )
 
 CANCELS = 50

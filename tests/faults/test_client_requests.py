@@ -18,6 +18,10 @@ from grpc_health.v1 import health_pb2
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
+from llmgateway.v1 import completion_pb2, llm_gateway_service_pb2, message_pb2, tool_pb2
+from llmgateway_server.contract import schema
+from llmgateway_server.testing.gateway import RunningGateway, running_gateway
 from tests.faults.kit import (
     SERVICE,
     LoopLag,
@@ -30,10 +34,6 @@ from tests.faults.kit import (
     records_of,
     settings,
 )
-
-from llmgateway.v1 import completion_pb2, llm_gateway_service_pb2, message_pb2, tool_pb2
-from llmgateway_server.contract import schema
-from llmgateway_server.testing.gateway import RunningGateway, running_gateway
 
 CHAT = "simulator/chat"
 LOOP_BLOCKED_S = 0.05

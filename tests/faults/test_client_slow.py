@@ -10,6 +10,10 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+
+from llmgateway.v1.llm_gateway_service_pb2_grpc import LlmGatewayServiceStub
+from llmgateway_server.testing.gateway import running_gateway
+from llmgateway_server.testing.upstream import STREAM_HEAD, Upstream, delta, endless, event, hang
 from tests.faults.kit import (
     BACKSTOP_S,
     Proxy,
@@ -22,10 +26,6 @@ from tests.faults.kit import (
     settings,
     stalled,
 )
-
-from llmgateway.v1.llm_gateway_service_pb2_grpc import LlmGatewayServiceStub
-from llmgateway_server.testing.gateway import running_gateway
-from llmgateway_server.testing.upstream import STREAM_HEAD, Upstream, delta, endless, event, hang
 
 SMALL_WINDOW = (("grpc.enable_retries", 0), ("grpc.http2.lookahead_bytes", 65536), ("grpc.http2.bdp_probe", 0))
 """A caller whose window does not grow, so that not reading is felt after 64 KiB."""

@@ -7,6 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
+
+from llmgateway.v1 import completion_pb2
+from llmgateway_server.admission.deadline import DeadlineSettings
+from llmgateway_server.testing.gateway import RunningGateway, running_gateway
+from llmgateway_server.testing.upstream import STREAM_HEAD, Script, Upstream, delta, event, hang
 from tests.faults.kit import (
     ask,
     failure_of,
@@ -17,11 +22,6 @@ from tests.faults.kit import (
     records_of,
     settings,
 )
-
-from llmgateway.v1 import completion_pb2
-from llmgateway_server.admission.deadline import DeadlineSettings
-from llmgateway_server.testing.gateway import RunningGateway, running_gateway
-from llmgateway_server.testing.upstream import STREAM_HEAD, Script, Upstream, delta, event, hang
 
 OVERSHOOT_S = 0.05
 OVERSHOOT_WORST_S = 0.25

@@ -13,6 +13,8 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from llmgateway_server.testing.upstream import STREAM_HEAD, Upstream, delta, event, hang
 from tests.faults.kit import (
     BACKSTOP_S,
     BUSY,
@@ -26,8 +28,6 @@ from tests.faults.kit import (
     spawn,
     write_config,
 )
-
-from llmgateway_server.testing.upstream import STREAM_HEAD, Upstream, delta, event, hang
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

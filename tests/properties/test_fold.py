@@ -11,11 +11,11 @@ import grpc.aio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.properties.loop import Bench, ask, bench, read_stream, refusal
 
 from llmgateway.fold import fold
 from llmgateway.v1 import completion_pb2, reply_pb2, tool_pb2
 from llmgateway_server.providers.simulator.script import FAULTS
+from tests.properties.loop import Bench, ask, bench, read_stream, refusal
 
 LONGEST_WAIT_S = 0.4
 SILENT = ("hang", "stall", "ping")

@@ -13,10 +13,10 @@ from google.protobuf import message_factory
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.properties.loop import Bench, Refusal, ask, bench, refusal
-from tests.properties.messages import filled
 
 from llmgateway.v1 import embedding_pb2, llm_gateway_service_pb2, reply_pb2, tool_pb2
+from tests.properties.loop import Bench, Refusal, ask, bench, refusal
+from tests.properties.messages import filled
 
 SERVICE = llm_gateway_service_pb2.DESCRIPTOR.services_by_name["LlmGatewayService"]
 METHODS = {method.name: method for method in SERVICE.methods}

@@ -18,7 +18,6 @@ import structlog
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tests.properties.loop import ask, read_stream, refusal
 
 from llmgateway.v1 import completion_pb2
 from llmgateway_server import app as app_module
@@ -28,6 +27,7 @@ from llmgateway_server.observe import log
 from llmgateway_server.observe.trace import OtelTracing
 from llmgateway_server.routing.catalog import Catalog
 from llmgateway_server.testing.gateway import RunningGateway, running_gateway
+from tests.properties.loop import ask, read_stream, refusal
 
 PROVIDER_KEY = "sk-canary-provider-key-51cc"
 PEPPER = "canary-pepper-77ab"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.recorded.outcome import DEFECTS, Outcome, completed, streamed
 
 from llmgateway.v1 import completion_pb2, message_pb2, usage_pb2
 from llmgateway_server.testing.gateway import RunningGateway, running_gateway
+from tests.recorded.outcome import DEFECTS, Outcome, completed, streamed
 
 pytestmark = pytest.mark.recorded
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.recorded.neutral import media_paths, request_of
-from tests.recorded.outcome import DEFECTS, Outcome, assert_reply, completed, streamed
 
 from llmgateway_server.testing.gateway import RunningGateway, running_gateway
+from tests.recorded.neutral import media_paths, request_of
+from tests.recorded.outcome import DEFECTS, Outcome, assert_reply, completed, streamed
 
 pytestmark = pytest.mark.recorded
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from tests.faults.kit import cancel_streams, child_gateway, idle, settings
 
 STREAMS = 10_000

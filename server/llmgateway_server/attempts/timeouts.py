@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from llmgateway_server.core.calls import Attempt
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import CallEndedError, GatewayError, UpstreamError
-from llmgateway_server.core.events import CONTENT
+from llmgateway_server.core.events import CONTENT, Finished
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
 
@@ -118,11 +118,14 @@ class _TimedReply:
         self._reply = reply
         self._waits = waits
         self._clock = clock
+        self._finished = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Batch:
+        if self._finished:  # only the end of the iteration is left
+            return await self._reply.__anext__()
         while True:
             limit_s, reason = self._waits.next_limit()
             began = self._clock.monotonic_s()
@@ -136,4 +139,5 @@ class _TimedReply:
                 raise self._waits.ended(reason) from error
             self._waits.read(self._clock.monotonic_s() - began, batch)
             if batch:
+                self._finished = isinstance(batch[-1], Finished)
                 return batch

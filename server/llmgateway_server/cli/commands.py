@@ -83,7 +83,7 @@ def keys_new(
     typer.echo("# the key, shown this once:", err=True)
     typer.echo(key)
     typer.echo("# for the configuration file:", err=True)
-    typer.echo(entry)
+    typer.echo(entry, err=True)
 
 
 @keys.command("hash")

@@ -6,11 +6,12 @@ from typing import Any
 
 from llmgateway.v1 import embedding_pb2, error_pb2, message_pb2, reply_pb2, routing_pb2, token_count_pb2
 from llmgateway_server.contract.money_out import cost_message, money_message, timings_message, usage_message
-from llmgateway_server.core.calls import AttemptRecord, Call, Outcome
+from llmgateway_server.core.calls import AttemptRecord, Call, NoticeCode, Outcome
 from llmgateway_server.core.events import (
     EmbeddingsProduced,
     Event,
     Finished,
+    FinishReason,
     GuardrailVerdict,
     Logprob,
     MediaDelta,
@@ -27,6 +28,9 @@ from llmgateway_server.core.events import (
 from llmgateway_server.core.reply import Batch, Reply
 from llmgateway_server.core.targets import Target
 
+_PART_KINDS = {kind: reply_pb2.PartKind.Value(f"PART_KIND_{kind}") for kind in PartKind}
+_FINISH_REASONS = {reason: reply_pb2.FinishReason.Value(f"FINISH_REASON_{reason}") for reason in FinishReason}
+_NOTICE_CODES = {code: reply_pb2.NoticeCode.Value(f"NOTICE_CODE_{code}") for code in NoticeCode}
 _OUTCOMES = {
     Outcome.SUCCEEDED: reply_pb2.ATTEMPT_OUTCOME_SUCCEEDED,
     Outcome.FAILED: reply_pb2.ATTEMPT_OUTCOME_FAILED,
@@ -77,7 +81,7 @@ class EventWriter:
                 message.part_started.CopyFrom(
                     reply_pb2.PartStarted(
                         part_index=event.part_index,
-                        kind=reply_pb2.PartKind.Value(f"PART_KIND_{event.kind}"),
+                        kind=_PART_KINDS[event.kind],
                         tool_call_id=event.tool_call_id,
                         tool_name=event.tool_name,
                         mime_type=event.mime_type,
@@ -212,7 +216,7 @@ def _fill_state(message: Any, event: PartFinished) -> None:
 
 
 def _fill_finish(message: Any, event: Finished) -> None:
-    message.finish_reason = reply_pb2.FinishReason.Value(f"FINISH_REASON_{event.finish_reason}")
+    message.finish_reason = _FINISH_REASONS[event.finish_reason]
     message.provider_finish_reason = event.provider_finish_reason
 
 
@@ -247,7 +251,7 @@ def _fill_facts(message: Any, call: Call, event: Finished) -> None:
     message.attempts.extend(map(_attempt, call.attempts))
     for notice in call.notices:
         message.notices.add(
-            code=reply_pb2.NoticeCode.Value(f"NOTICE_CODE_{notice.code}"),
+            code=_NOTICE_CODES[notice.code],
             subject=notice.subject,
             message=notice.message,
         )

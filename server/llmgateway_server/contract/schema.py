@@ -90,14 +90,21 @@ def warm_up() -> None:
         _VALIDATOR.collect_violations(message_class(name)())
 
 
-def unknown_field_paths(message: Message) -> list[str]:
-    """Names fields of the request that are newer than this server: only their numbers are known."""
-    copy = type(message)()
-    copy.CopyFrom(message)
-    copy.DiscardUnknownFields()
-    if copy.ByteSize() == message.ByteSize():
+def drop_unknown_fields(message: Message, data: bytes) -> list[str]:
+    """Drops the fields of a request that are newer than this server, and names them as far as they can be.
+
+    Args:
+        message: decoded from `data`.
+        data: as it came.
+
+    Returns:
+        `field N` for each number at the top, cut at twenty; `a nested field` when they are all deeper.
+    """
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() == size:
         return []
-    fields: Any = UnknownFieldSet(message)
+    fields: Any = UnknownFieldSet(type(message).FromString(data))
     numbers = sorted({field.field_number for field in fields})
     return [f"field {number}" for number in numbers[:MAX_UNKNOWN_FIELDS]] or ["a nested field"]
 

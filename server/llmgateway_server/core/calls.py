@@ -122,6 +122,8 @@ class CallScope:
     """Whether an attempt was started; from then on callers must not multiply retries."""
     last_seq: int = 0
     """Sequence number of the last event that was written to the caller."""
+    draining: bool = False
+    """Whether the gateway itself ends the call because it is about to stop."""
     recorded: bool = False
     """Whether the request ring has written the call's record."""
     call: Call | None = None

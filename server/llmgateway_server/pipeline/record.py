@@ -53,7 +53,7 @@ class Record:
             error, outcome = raised, outcome_of(raised)
             raise
         except (asyncio.CancelledError, GeneratorExit):
-            error = self._caller_left(call)
+            error = self._cancelled(call)
             raise
         except Exception:
             error, outcome = DefectError(), Outcome.FAILED
@@ -63,11 +63,13 @@ class Record:
             self._statistics.call_ended(call, outcome, timings)
             self._records.call_ended(call, outcome, timings, error)
 
-    def _caller_left(self, call: Call) -> CallEndedError:
-        """Tells a deadline from a cancel.
+    def _cancelled(self, call: Call) -> GatewayError:
+        """Tells our own stopping, a deadline and a cancel apart.
 
         Timers of both sides race, so a small rest still is a deadline (RELIABILITY §1.2).
         """
+        if call.scope.draining:
+            return ShedError(Reason.SERVER_DRAINING)
         rest_s = call.deadline.remaining_s(self._clock.monotonic_s())
         timed_out = call.deadline.from_client and rest_s <= DEADLINE_RACE_S
         return CallEndedError(Reason.DEADLINE_EXCEEDED if timed_out else Reason.CANCELLED)

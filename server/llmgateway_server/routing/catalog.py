@@ -34,6 +34,11 @@ class Catalog:
         self._models = {model.name: model for model in models}
         self._aliases = {alias: model for model in self._models.values() for alias in model.aliases}
         self._default_models = default_models
+        self._by_target = {
+            (target.provider, target.upstream_model): (model, target)
+            for model in reversed(self._models.values())
+            for target in reversed(model.targets)
+        }
 
     def resolve(self, name: str, operation: Operation) -> Model:
         """Returns what `name` stands for.
@@ -102,11 +107,11 @@ class Catalog:
         if not slash or provider is None or not upstream_model:
             return None
         bare = upstream_model.partition("?")[0]  # a simulator's script does not make another model
-        for model in self._models.values():
-            for target in model.targets:
-                if target.provider == provider_name and target.upstream_model == bare:
-                    pinned = replace(target, upstream_model=upstream_model)
-                    return replace(model, name=f"{provider_name}/{bare}", targets=(pinned,), aliases=())
+        known = self._by_target.get((provider_name, bare))
+        if known is not None:
+            model, target = known
+            pinned = replace(target, upstream_model=upstream_model)
+            return replace(model, name=f"{provider_name}/{bare}", targets=(pinned,), aliases=())
         return Model(
             name=f"{provider_name}/{bare}",
             targets=(Target(provider=provider_name, vendor=provider.vendor, upstream_model=upstream_model),),

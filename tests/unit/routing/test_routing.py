@@ -3,7 +3,6 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from tests.properties.loop import ask, read_stream, refusal
 
 from llmgateway.v1 import model_pb2, reply_pb2, routing_pb2
 from llmgateway_server.core.calls import Call, CallScope, Deadline
@@ -17,6 +16,7 @@ from llmgateway_server.routing.failover import MOVES_ON
 from llmgateway_server.routing.plan import plan_call
 from llmgateway_server.testing.clock import ManualClock
 from llmgateway_server.testing.gateway import running_gateway
+from tests.properties.loop import ask, read_stream, refusal
 
 COMPLETE = Operation.COMPLETE
 

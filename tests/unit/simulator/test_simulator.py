@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.properties.loop import ask, read_stream, refusal
 
 from llmgateway.v1 import reply_pb2
 from llmgateway_server.core.errors import RequestError
 from llmgateway_server.providers.simulator.answer import MAX_EXAMPLE_VALUES, example
 from llmgateway_server.providers.simulator.script import BOUNDS, CHOICES, FAULTS, Script, parse
 from llmgateway_server.testing.gateway import running_gateway
+from tests.properties.loop import ask, read_stream, refusal
 
 PAGE = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in PAGE.splitlines() if line.startswith("| `")]

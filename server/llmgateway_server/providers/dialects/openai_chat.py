@@ -167,15 +167,13 @@ class OpenAiChatStream:
         return events
 
     def _event(self, payload: bytes) -> None:
-        if not payload:  # some proxies keep a connection alive with events that have no data
-            return
-        if payload.strip() == b"[DONE]":
-            if self._finish_reason is None:
-                raise UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="[DONE] without a finish reason")
-            self.finished = True
-            for event in _finish(self._parts, self._finish_reason, self._usage):
-                self._parts.add(event)
-            return
+        if payload[:1] != b"{":
+            payload = payload.strip()
+            if not payload:  # some proxies keep a connection alive with events that have no data
+                return
+            if payload == b"[DONE]":
+                self._done()
+                return
         try:
             chunk = decode_answer(payload)
         except UNREADABLE as error:
@@ -194,6 +192,13 @@ class OpenAiChatStream:
                 self._said.add(choice.delta, choice.logprobs)
             if choice.finish_reason:
                 self._finish_reason = choice.finish_reason
+
+    def _done(self) -> None:
+        if self._finish_reason is None:
+            raise UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="[DONE] without a finish reason")
+        self.finished = True
+        for event in _finish(self._parts, self._finish_reason, self._usage):
+            self._parts.add(event)
 
 
 def _finish(parts: PartsBuilder, native_reason: str | None, usage: ReportedUsage | None) -> list[Event]:
@@ -229,14 +234,16 @@ class _Said:
     def add(self, said: Said, logprobs: Logprobs | None) -> None:
         """Adds what one chunk or a whole message says; reasoning comes before the text that follows from it."""
         parts = self._parts
-        if said.reasoning_content or said.reasoning:
-            parts.flow(PartKind.REASONING, said.reasoning_content or said.reasoning or "")
+        reasoning = said.reasoning_content or said.reasoning
+        if reasoning:
+            parts.flow(PartKind.REASONING, reasoning)
         if said.content is not None:
             parts.flow(PartKind.TEXT, said.content, logprobs_of(logprobs.content) if logprobs else ())
         if said.refusal:
             parts.flow(PartKind.REFUSAL, said.refusal, logprobs_of(logprobs.refusal) if logprobs else ())
-        for position, call in enumerate(said.tool_calls or ()):
-            self._tool(self._key(call, position), call.id, call.function)
+        if said.tool_calls:
+            for position, call in enumerate(said.tool_calls):
+                self._tool(self._key(call, position), call.id, call.function)
         if said.function_call is not None:
             self._tool("function_call", None, said.function_call)
 

@@ -51,7 +51,8 @@ class PartsBuilder:
             self._flow = kind
             self._flow_index = self._begin(PartStarted(self._next, kind))
         self._pending.append(text)
-        self._logprobs.extend(logprobs)
+        if logprobs:
+            self._logprobs.extend(logprobs)
         if self._first is None:
             self._flush()
 

@@ -39,6 +39,31 @@ class SseDecoder:
         Raises:
             UpstreamError: UPSTREAM_MALFORMED, a line or an event is too long.
         """
+        border = chunk.rfind(b"\n\n")
+        if border >= 0 and self._at_border() and b"\r" not in chunk:
+            text = bytes(self._rest) + chunk[:border]
+            self._rest.clear()
+            return self._plain_events(text) + self._feed_lines(chunk[border + 2 :])
+        return self._feed_lines(chunk)
+
+    def _at_border(self) -> bool:
+        """Tells whether no event is half read, an unfinished line aside."""
+        return not (self._first or self._skip_lf or self._data or self._event)
+
+    def _plain_events(self, text: bytes) -> list[tuple[bytes, bytes]]:
+        """Reads complete events whose lines end with LF: nearly all there are, and nearly always of one line each."""
+        events = []
+        for block in text.split(b"\n\n"):
+            if block[:6] == b"data: " and b"\n" not in block:
+                if len(block) > self._max_line:
+                    raise self._too_long("line")
+                events.append((b"", block[6:]))
+            else:
+                events += self._events([*block.split(b"\n"), b""])
+        return events
+
+    def _feed_lines(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
+        """Reads whatever came, line by line."""
         if self._skip_lf and chunk:
             self._skip_lf = False
             if chunk[:1] == b"\n":

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 
 from llmgateway_server.admission.gate import Gate
 from llmgateway_server.core.calls import CallScope
-from llmgateway_server.transport.interceptors.step import Context, Step
+from llmgateway_server.transport.interceptors.step import Hold
 
 
-class Admit(Step):
+class Admit(Hold):
     """See the module.
 
     Args:
@@ -23,6 +23,6 @@ class Admit(Step):
         super().__init__()
         self._gate = gate
 
-    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
-        """See `Step.around`."""
+    def hold(self, scope: CallScope) -> AbstractContextManager[None]:
+        """See `Hold.hold`."""
         return self._gate.permit()

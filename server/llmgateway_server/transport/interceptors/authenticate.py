@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 
 from llmgateway_server.admission.authenticate import Authenticator, authorize_method
 from llmgateway_server.core.calls import CallScope
 from llmgateway_server.core.principal import Permission
-from llmgateway_server.transport.interceptors.step import NOTHING, Context, Step
+from llmgateway_server.transport.interceptors.step import Check, Context
 
 
-class Authenticate(Step):
+class Authenticate(Check):
     """See the module.
 
     Args:
@@ -27,8 +26,7 @@ class Authenticate(Step):
         self._authenticator = authenticator
         self._permissions = permissions
 
-    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
-        """See `Step.around`."""
+    def check(self, scope: CallScope, context: Context) -> None:
+        """See `Check.check`."""
         scope.principal = self._authenticator.authenticate(scope.metadata, scope.peer)
         authorize_method(scope.principal, self._permissions[scope.method])
-        return NOTHING

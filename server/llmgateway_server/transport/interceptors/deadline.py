@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 from llmgateway_server.admission.deadline import DeadlineSettings, deadline_for
 from llmgateway_server.core.calls import CallScope
 from llmgateway_server.core.clock import Clock
-from llmgateway_server.transport.interceptors.step import NOTHING, Context, Step
+from llmgateway_server.transport.interceptors.step import Check, Context
 
 
-class DeadlineStep(Step):
+class DeadlineStep(Check):
     """See the module.
 
     Args:
@@ -28,12 +26,11 @@ class DeadlineStep(Step):
         self._clock = clock
         self._streaming_methods = streaming_methods
 
-    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
-        """See `Step.around`."""
+    def check(self, scope: CallScope, context: Context) -> None:
+        """See `Check.check`."""
         scope.deadline = deadline_for(
             self._settings,
             now_s=self._clock.monotonic_s(),
             remaining_s=context.time_remaining(),
             streaming=scope.method in self._streaming_methods,
         )
-        return NOTHING

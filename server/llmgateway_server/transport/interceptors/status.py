@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from contextlib import AbstractContextManager
+import os
 from typing import Any, NoReturn
 
 import grpc
@@ -19,7 +18,7 @@ from llmgateway_server.core.reasons import Reason
 from llmgateway_server.observe.log import logger
 from llmgateway_server.observe.records import Records
 from llmgateway_server.observe.statistics import Statistics
-from llmgateway_server.transport.interceptors.step import NOTHING, SCOPE, Behaviour, Context, Step
+from llmgateway_server.transport.interceptors.step import SCOPE, Behaviour, Context, Step
 
 ABORT_LIMIT_S = 5.0
 """A status waits behind unsent bytes; a caller that does not read them does not get it (RELIABILITY §1.2 fact 11)."""
@@ -49,12 +48,7 @@ class Status(Step):
         self._statistics = statistics
         self._gate = gate
         self._log = logger("transport")
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._ending: set[asyncio.Task[Any]] = set()
-
-    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
-        """Is not used: this step makes the scope and is asynchronous."""
-        return NOTHING
+        self._running: dict[asyncio.Task[Any], CallScope] = {}
 
     def unguarded(self, method: str, handler: Any) -> Any:
         """Answers for methods that nobody serves, which the library would do without a reason."""
@@ -75,8 +69,8 @@ class Status(Step):
 
     def end_calls(self) -> None:
         """Ends every call that still runs with SERVER_DRAINING."""
-        self._ending = set(self._tasks)
-        for task in self._ending:
+        for task, scope in list(self._running.items()):
+            scope.draining = True
             task.cancel()
 
     def behaviour(self, method: str, following: Behaviour) -> Behaviour:
@@ -86,7 +80,7 @@ class Status(Step):
             scope = self._open(method, context)
             task = asyncio.current_task()
             if task is not None:
-                self._tasks.add(task)
+                self._running[task] = scope
             error: GatewayError
             try:
                 reply = await following(request, context)
@@ -94,7 +88,7 @@ class Status(Step):
                 error = raised
             except asyncio.CancelledError:
                 error = CallEndedError(Reason.CANCELLED)
-                if task is None or task not in self._ending:
+                if task is None or not scope.draining:
                     self._refused(scope, error)
                     raise
                 task.uncancel()  # not the caller left, we end the call
@@ -112,7 +106,7 @@ class Status(Step):
                 return reply
             finally:
                 if task is not None:
-                    self._tasks.discard(task)
+                    self._running.pop(task, None)
             self._refused(scope, error)
             if error.detail:
                 self._log.warning(
@@ -125,7 +119,7 @@ class Status(Step):
     def _open(self, method: str, context: Context) -> CallScope:
         now = self._clock.monotonic_s()
         scope = CallScope(
-            call_id=str(uuid.uuid4()),
+            call_id=new_call_id(),
             method=method[:MAX_METHOD_CHARS],
             peer=address_of(context.peer()),
             metadata={key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)},
@@ -165,6 +159,12 @@ class Status(Step):
                 await context.abort(CODES[status.code], status.message, tuple(metadata))
         except (TimeoutError, grpc.aio.InternalError):
             raise asyncio.CancelledError from None
+
+
+def new_call_id() -> str:
+    """Returns a random UUID (RFC 9562, version 4) without building the object that the standard library makes of it."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def address_of(peer: str) -> str:

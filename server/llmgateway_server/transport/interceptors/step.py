@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
@@ -18,7 +18,6 @@ SCOPE: ContextVar[CallScope] = ContextVar("llmgateway_call_scope")
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[bytes | None]]
-NOTHING: AbstractContextManager[None] = nullcontext()
 
 OURS = "/llmgateway."
 """Methods that the call ring guards; health and reflection have no secrets and must answer under load."""
@@ -36,41 +35,71 @@ class Step(grpc.aio.ServerInterceptor):
     why: ClassVar[str]
 
     def __init__(self) -> None:
-        self._wrapped: dict[str, tuple[Any, Any]] = {}
+        self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Returns the method's handler with this step around it."""
-        handler = await continuation(handler_call_details)
+        """Returns the method's handler with this step around it; the inner steps are asked once per method only."""
         method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
         if handler is None or not method.startswith(OURS):
             return self.unguarded(method, handler)
-        known = self._wrapped.get(method)
-        if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self._wrap(method, handler))
-        return known[1]
+        wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
 
     def unguarded(self, method: str, handler: Any) -> Any:
         """Returns the handler for a method that is not ours, or not there."""
         return handler
 
     @abstractmethod
-    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
-        """Does the step's work before the call and returns what is to be done around the rest of it.
+    def behaviour(self, method: str, following: Behaviour) -> Behaviour:
+        """Returns `following` with this step around it."""
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(self.behaviour(method, handler.unary_stream))
+        return grpc.unary_unary_rpc_method_handler(self.behaviour(method, handler.unary_unary))
+
+
+class Check(Step):
+    """A step that does its work before the call and holds nothing while it runs."""
+
+    @abstractmethod
+    def check(self, scope: CallScope, context: Context) -> None:
+        """Does the work.
 
         Raises:
             GatewayError: the call is refused.
         """
 
     def behaviour(self, method: str, following: Behaviour) -> Behaviour:
-        """Returns `following` with this step around it."""
+        """See `Step.behaviour`."""
 
-        async def step(request: bytes, context: Context) -> bytes | None:
-            with self.around(SCOPE.get(), context):
-                return await following(request, context)
+        def step(request: bytes, context: Context) -> Awaitable[bytes | None]:
+            self.check(SCOPE.get(), context)
+            return following(request, context)
 
         return step
 
-    def _wrap(self, method: str, handler: Any) -> Any:
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self.behaviour(method, handler.unary_stream))
-        return grpc.unary_unary_rpc_method_handler(self.behaviour(method, handler.unary_unary))
+
+class Hold(Step):
+    """A step that holds something while the call runs."""
+
+    @abstractmethod
+    def hold(self, scope: CallScope) -> AbstractContextManager[None]:
+        """Returns what is held.
+
+        Raises:
+            GatewayError: the call is refused.
+        """
+
+    def behaviour(self, method: str, following: Behaviour) -> Behaviour:
+        """See `Step.behaviour`."""
+
+        async def step(request: bytes, context: Context) -> bytes | None:
+            with self.hold(SCOPE.get()):
+                return await following(request, context)
+
+        return step

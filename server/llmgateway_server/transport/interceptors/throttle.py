@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 from llmgateway_server.admission.throttle import Throttle
 from llmgateway_server.core.calls import CallScope
-from llmgateway_server.transport.interceptors.step import NOTHING, Context, Step
+from llmgateway_server.transport.interceptors.step import Check, Context
 
 
-class ThrottleStep(Step):
+class ThrottleStep(Check):
     """See the module.
 
     Args:
@@ -23,7 +21,6 @@ class ThrottleStep(Step):
         super().__init__()
         self._throttle = throttle
 
-    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
-        """See `Step.around`."""
+    def check(self, scope: CallScope, context: Context) -> None:
+        """See `Check.check`."""
         self._throttle.call(scope.principal)
-        return NOTHING

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 
 from llmgateway_server.core.calls import CallScope
 from llmgateway_server.observe.trace import Tracing
-from llmgateway_server.transport.interceptors.step import Context, Step
+from llmgateway_server.transport.interceptors.step import Hold
 
 
-class Trace(Step):
+class Trace(Hold):
     """See the module.
 
     Args:
@@ -23,6 +23,6 @@ class Trace(Step):
         super().__init__()
         self._tracing = tracing
 
-    def around(self, scope: CallScope, context: Context) -> AbstractContextManager[None]:
-        """See `Step.around`."""
+    def hold(self, scope: CallScope) -> AbstractContextManager[None]:
+        """See `Hold.hold`."""
         return self._tracing.call(scope)

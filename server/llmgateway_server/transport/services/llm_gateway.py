@@ -169,7 +169,7 @@ class LlmGatewayService:
         self._shorten(scope, completion)
         call = Call(scope, operation, streaming, request, model=request.model)
         scope.call = call
-        for path in schema.unknown_field_paths(message):
+        for path in schema.drop_unknown_fields(message, data):
             call.notices.append(Notice(NoticeCode.UNKNOWN_FIELDS, path, f"{path} is newer than this server"))
         return call
 
