@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from llmgateway_server.core.messages import (
     MediaPart,
     Message,
     Part,
+    ProviderState,
     ReasoningPart,
     Role,
     TextPart,
@@ -24,7 +26,7 @@ from llmgateway_server.core.messages import (
     ToolResultPart,
 )
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.requests import CompleteRequest, Operation, ReasoningOptions
+from llmgateway_server.core.requests import CompleteRequest, Operation, ReasoningOptions, Tool
 from llmgateway_server.core.targets import Target
 from llmgateway_server.providers.dialects.dialect import Quirks
 from llmgateway_server.providers.dialects.openai_chat import OpenAiChat
@@ -83,7 +85,6 @@ def everything_unsupported(*, drop: bool) -> CompleteRequest:
             Message(Role.USER, [Part(TextPart("look")), Part(IMAGE)]),
             Message(Role.ASSISTANT, [Part(ToolCallPart("c", "see", "{}")), Part(ReasoningPart("hm"))]),
             Message(Role.TOOL, [Part(ToolResultPart("c", "see", [TextPart("x"), IMAGE]))]),
-            Message(Role.USER, [Part(ReasoningPart("hm"))]),
         ],
         top_k=5,
         reasoning=ReasoningOptions(budget_token_count=100, include_text=True),
@@ -95,7 +96,6 @@ def everything_unsupported(*, drop: bool) -> CompleteRequest:
 CONTENT = [
     "messages[0].parts[1].media",
     "messages[2].parts[0].tool_result.content[1].media",
-    "messages[3].parts[0].content",
 ]
 
 
@@ -111,6 +111,32 @@ def test_everything_that_cannot_be_said_is_named_at_once() -> None:
 
 def test_content_is_never_dropped() -> None:
     assert refused(everything_unsupported(drop=True)) == ["provider_options.openai_chat", *CONTENT]
+
+
+def test_marks_beside_content_are_refused_or_left_out_and_never_in_silence() -> None:
+    state = ProviderState("anthropic", b"signature")
+    request = CompleteRequest(
+        "m",
+        [
+            Message(Role.USER, [Part(TextPart("Hi"), cache_lifetime="5m")]),
+            Message(Role.ASSISTANT, [Part(ReasoningPart("hm"), state), Part(ToolCallPart("c", "see", "{}"))]),
+            Message(Role.TOOL, [Part(ToolResultPart("c", "see", [TextPart("x")], is_error=True))]),
+        ],
+        tools=[Tool("see", cache_breakpoint=True)],
+    )
+    options = [
+        "tools[0].cache_breakpoint",
+        "messages[0].parts[0].cache_control",
+        "messages[2].parts[0].tool_result.is_error",
+    ]
+    assert refused(request) == options
+    call = call_of(dataclasses.replace(request, drop_unsupported=True))
+    OpenAiChat().encode_request(call, TARGET, Quirks())
+    assert {(notice.code, notice.subject) for notice in call.notices} == {
+        *((NoticeCode.OPTION_DROPPED, path) for path in options),
+        (NoticeCode.OPTION_DROPPED, "messages[1].parts[0].reasoning"),
+        (NoticeCode.PROVIDER_STATE_DROPPED, "messages[1].parts[0].provider_state"),
+    }
 
 
 def test_options_are_dropped_with_a_notice_where_that_is_allowed() -> None:

@@ -60,6 +60,7 @@ class NoticeCode(StrEnum):
     UNPRICED = "UNPRICED"
     USAGE_ESTIMATED = "USAGE_ESTIMATED"
     MODEL_DEPRECATED = "MODEL_DEPRECATED"
+    PROVIDER_STATE_DROPPED = "PROVIDER_STATE_DROPPED"
 
 
 @dataclass(slots=True, frozen=True)

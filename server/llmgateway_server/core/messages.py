@@ -101,6 +101,11 @@ class Part:
     """`default`, `5m` or `1h` where the part ends a prefix to be cached by the vendor; None for no mark."""
     citations: tuple[Citation, ...] = ()
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing stands beside the content that a dialect would have to express."""
+        return self.provider_state is None and self.cache_lifetime is None
+
 
 @dataclass(slots=True)
 class Message:

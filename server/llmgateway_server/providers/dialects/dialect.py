@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from llmgateway_server.core.calls import Call, Notice, NoticeCode
@@ -86,30 +86,42 @@ class Dialect(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class Unsupported:
-    """Collects the options that a dialect cannot express, so that a refusal names all of them."""
+    """Collects what a dialect cannot express of a call, so that a refusal names all of it.
 
-    dialect: str
-    drop: bool
-    violations: list[Violation] = field(default_factory=list)
+    Args:
+        dialect: its name.
+        call: gets the notices; one each, however many targets are tried.
+        drop: whether the request lets options be dropped.
+    """
 
-    def option(self, path: str, *, essential: bool = False) -> None:
-        """Notes an option. An essential one (content, tools) is refused even where options may be dropped."""
-        if self.drop and not essential:
-            return
-        self.violations.append(
-            Violation(path, f"cannot be expressed in the dialect {self.dialect}", "unsupported_option")
-        )
+    def __init__(self, dialect: str, call: Call, *, drop: bool) -> None:
+        self._dialect = dialect
+        self._call = call
+        self._drop = drop
+        self._violations: list[Violation] = []
+
+    def option(self, path: str) -> None:
+        """Notes an option: refused, or dropped with a notice where the request allows it."""
+        if self._drop:
+            self.left_out(NoticeCode.OPTION_DROPPED, path)
+        else:
+            self.essential(path)
+
+    def essential(self, path: str) -> None:
+        """Notes something without which the answer would be another: refused always."""
+        description = f"cannot be expressed in the dialect {self._dialect}"
+        self._violations.append(Violation(path, description, "unsupported_option"))
+
+    def left_out(self, code: NoticeCode, path: str) -> None:
+        """Notes something that no vendor of this dialect wants back: left out always, with a notice."""
+        notice = Notice(code, path, f"{path} was left out: the dialect {self._dialect} cannot express it")
+        if notice not in self._call.notices:
+            self._call.notices.append(notice)
 
     def settle(self) -> None:
         """Raises RequestError UNSUPPORTED_OPTION if anything was refused."""
-        if self.violations:
+        if self._violations:
             raise RequestError(
-                Reason.UNSUPPORTED_OPTION, slots={"dialect": self.dialect}, violations=tuple(self.violations)
+                Reason.UNSUPPORTED_OPTION, slots={"dialect": self._dialect}, violations=tuple(self._violations)
             )
-
-
-def dropped(path: str, dialect: str) -> Notice:
-    """Returns the notice about an option that was dropped."""
-    return Notice(NoticeCode.OPTION_DROPPED, path, f"{path} was dropped: the dialect {dialect} cannot express it")

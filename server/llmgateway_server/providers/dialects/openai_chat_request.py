@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from llmgateway_server.core.calls import Call
+from llmgateway_server.core.calls import Call, NoticeCode
 from llmgateway_server.core.messages import (
+    MediaPart,
     Message,
     Part,
     ReasoningPart,
@@ -26,7 +27,7 @@ from llmgateway_server.core.requests import (
     ToolChoice,
     ToolChoiceMode,
 )
-from llmgateway_server.providers.dialects.dialect import Quirks, Unsupported, dropped
+from llmgateway_server.providers.dialects.dialect import Quirks, Unsupported
 
 TEXT_KINDS = {Role.SYSTEM: "system", Role.DEVELOPER: "developer", Role.USER: "user", Role.ASSISTANT: "assistant"}
 
@@ -60,41 +61,43 @@ def request_body(request: CompleteRequest, upstream_model: str, quirks: Quirks) 
 
 def refuse_unsupported(dialect: str, call: Call, request: CompleteRequest) -> None:
     """Refuses what the dialect cannot say, all of it at once, or drops options with a notice where that is allowed."""
-    unsupported = Unsupported(dialect, request.drop_unsupported)
+    unsupported = Unsupported(dialect, call, drop=request.drop_unsupported)
     reasoning = request.reasoning
     for path, present in (
         ("top_k", request.top_k is not None),
         ("reasoning.budget_token_count", reasoning is not None and reasoning.budget_token_count is not None),
         ("reasoning.include_text", reasoning is not None and reasoning.include_text is not None),
+        *((f"tools[{i}].cache_breakpoint", tool.cache_breakpoint) for i, tool in enumerate(request.tools)),
     ):
         if present:
             unsupported.option(path)
-            notice = dropped(path, dialect)
-            if request.drop_unsupported and notice not in call.notices:  # one notice, however many targets are tried
-                call.notices.append(notice)
     for name in request.provider_options:
         if name == dialect:  # options of other dialects are for other targets
-            unsupported.option(f"provider_options.{name}", essential=True)
+            unsupported.essential(f"provider_options.{name}")
     for m, message in enumerate(request.messages):
         for p, part in enumerate(message.parts):
-            for path in _inexpressible(message, part):
-                unsupported.option(f"messages[{m}].parts[{p}].{path}", essential=True)
+            if not (isinstance(part.content, TextPart) and part.is_bare):
+                _judge(f"messages[{m}].parts[{p}]", part, unsupported)
     unsupported.settle()
 
 
-def _inexpressible(message: Message, part: Part) -> tuple[str, ...]:
-    """Names what a part holds that this dialect cannot say."""
+def _judge(path: str, part: Part, unsupported: Unsupported) -> None:
+    """Notes what a part holds that this dialect cannot say."""
     match part.content:
-        case TextPart() | RefusalPart():
-            return ()
-        case ToolCallPart() | ReasoningPart():
-            return () if message.role is Role.ASSISTANT else ("content",)
-        case ToolResultPart(content=content):
-            return tuple(
-                f"tool_result.content[{i}].media" for i, piece in enumerate(content) if not isinstance(piece, TextPart)
-            )
-        case _:
-            return ("media",)
+        case MediaPart():
+            unsupported.essential(f"{path}.media")
+        case ToolResultPart(content=content, is_error=is_error):
+            for i, piece in enumerate(content):
+                if not isinstance(piece, TextPart):
+                    unsupported.essential(f"{path}.tool_result.content[{i}].media")
+            if is_error:
+                unsupported.option(f"{path}.tool_result.is_error")
+        case ReasoningPart():  # vendors refuse or ignore their reasoning when it comes back
+            unsupported.left_out(NoticeCode.OPTION_DROPPED, f"{path}.reasoning")
+    if part.cache_lifetime is not None:
+        unsupported.option(f"{path}.cache_control")
+    if part.provider_state is not None:  # this dialect has no such state, so it is another vendor's
+        unsupported.left_out(NoticeCode.PROVIDER_STATE_DROPPED, f"{path}.provider_state")
 
 
 def _messages(request: CompleteRequest, quirks: Quirks) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from llmgateway_server.contract import catalog_out, figures_out, reply_out, requ
 from llmgateway_server.core.calls import Call, CallScope, Deadline, Notice, NoticeCode
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import AccessError, CallEndedError, RequestError
+from llmgateway_server.core.events import Finished
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.reply import Gateway
 from llmgateway_server.core.requests import CompleteRequest, Operation, Request
@@ -86,7 +87,9 @@ class LlmGatewayService:
                     continue
                 await self._write(context, writer.message(batch).SerializeToString())
                 call.scope.last_seq = writer.last_seq
-                if delay_s:  # meanwhile what arrives is collected behind the wire's buffer and travels together
+                if delay_s and not isinstance(
+                    batch[-1], Finished
+                ):  # meanwhile what arrives is collected behind the wire's buffer and travels together
                     await self._clock.sleep(delay_s)
 
     async def embed(self, data: bytes, context: Context) -> bytes:
