@@ -17,6 +17,7 @@ from llmgateway_server.config.settings import ModelSettings, PriceSettings, Prov
 from llmgateway_server.contract import schema
 from llmgateway_server.core.calls import Attempt
 from llmgateway_server.core.clock import Clock, SystemClock
+from llmgateway_server.core.errors import RequestError
 from llmgateway_server.core.money import Price
 from llmgateway_server.core.reply import Opened
 from llmgateway_server.core.requests import Operation
@@ -52,7 +53,7 @@ class App:
         records_stream: where records go; standard output by default.
 
     Raises:
-        ConfigError: a secret reference leads nowhere.
+        ConfigError: a secret reference leads nowhere, or the default model is none.
     """
 
     def __init__(
@@ -172,7 +173,13 @@ class App:
         for model in models:
             for operation in model.operations:
                 defaults.setdefault(operation, model.name)
-        return Catalog(self._providers, models, defaults)
+        catalog = Catalog(self._providers, models, defaults)
+        if self.settings.default_model:
+            try:
+                catalog.describe(self.settings.default_model)
+            except RequestError:
+                raise ConfigError(f"default_model: there is no model {self.settings.default_model}") from None
+        return catalog
 
     def _model(self, name: str, model: ModelSettings) -> Model:
         targets = tuple(

@@ -3,8 +3,7 @@
 A test holds the snapshot.
 
 A step belongs to the earliest ring that knows enough: metadata → call ring, message → request ring, target → attempt
-ring. Each step says in
-`why` for what it stands where it does. A step that has nothing to do is not in its ring.
+ring. Each step says in `why` for what it stands where it does. A step that has nothing to do is not in its ring.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Measures what one HTTP exchange costs in CPU time of the client process, for each candidate of the wire.
 
-Run it with the server's packages on the path: `PYTHONPATH=server python tests/bench/wire_candidates.py`.
-It takes about a minute, stays on loopback, and prints a Markdown table. Figures are microseconds of CPU (user and
-system, as the operating system counts them) per exchange; ratios inside one run are what counts. A candidate that
-is not installed is named and left out. Answers come from a process of their own that parses next to nothing.
+Run it with the server's packages on the path: `PYTHONPATH=server python tests/bench/wire_candidates.py`. It takes about
+a minute, stays on loopback, and prints a Markdown table. Figures are microseconds of CPU (user and system, as the
+operating system counts them) per exchange; ratios inside one run are what counts. A candidate that is not installed is
+named and left out. Answers come from a process of their own that parses next to nothing.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ async def until(condition: Callable[[], bool], within_s: float = BACKSTOP_S) -> 
 
 
 async def black_hole() -> tuple[list[socket.socket], int]:
-    """Returns sockets that keep a port's backlog full, and the port: connecting to it hangs (RELIABILITY P4)."""
+    """Returns sockets that keep a port's backlog full, and the port: connecting to it hangs (docs/reliability.md)."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)

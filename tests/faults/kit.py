@@ -30,7 +30,7 @@ from llmgateway_server.testing.upstream import MODEL, Exchange, Upstream
 BACKSTOP_S = 15.0
 """No wait is longer; it fails a test that hangs and never makes one pass."""
 CLOSE_P99_S = 0.1
-"""How soon the upstream's socket must close after the caller left (RELIABILITY C1, C2, C8)."""
+"""How soon the upstream's socket must close after the caller left (docs/reliability.md)."""
 BUSY = 2.5
 """How much later than its bound a single case may be on a machine whose cores are shared."""
 SERVICE = "/llmgateway.v1.LlmGatewayService/"

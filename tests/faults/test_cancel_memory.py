@@ -10,9 +10,11 @@ from tests.faults.kit import cancel_streams, child_gateway, idle, quiet, records
 
 STREAMS, WARM_UP = 2_000, 1_000
 LEAK_BYTES = 1024
-"""A stream that re-raises its cancel leaks about 11 bytes in the library, one that swallows it 124 (RELIABILITY §1.2
-fact 6). Two thousand streams are too few to see either over the allocator's noise of a megabyte; they show a leak of
-whole objects. The soak suite looks closer."""
+"""A stream that re-raises its cancel leaks about 11 bytes in the library, one that swallows it 124.
+
+Two thousand streams are too few to see either over the allocator's noise of a megabyte; they show a leak of whole
+objects. The soak suite looks closer.
+"""
 ENDLESS = "simulator/chat?tokens=100000&pace_ms=20"
 
 

@@ -37,10 +37,10 @@ from tests.faults.kit import (
 
 CHAT = "simulator/chat"
 LOOP_BLOCKED_S = 0.05
-"""RELIABILITY §6.23."""
+"""No input may hold the loop up for longer."""
 PER_MIB_S = 0.02
-"""RELIABILITY C19. Next to the cap on text it allows more than the bound above: about 42 ms are needed when nothing
-else runs, so a machine that is shared would fail a test of 50 ms by chance."""
+"""Next to the cap on text it allows more than the bound above: about 42 ms are needed when nothing else runs, so a
+machine that is shared would fail a test of 50 ms by chance."""
 METHODS = {
     method.name: method for method in llm_gateway_service_pb2.DESCRIPTOR.services_by_name["LlmGatewayService"].methods
 }

@@ -31,7 +31,7 @@ SMALL_WINDOW = (("grpc.enable_retries", 0), ("grpc.http2.lookahead_bytes", 65536
 """A caller whose window does not grow, so that not reading is felt after 64 KiB."""
 FLOOD = [STREAM_HEAD, endless(delta("x" * 16384))]
 BUFFER_BYTES = 64 * 1024
-"""What may wait in a stream (RELIABILITY C6)."""
+"""What may wait in a stream (docs/reliability.md)."""
 READ_BYTES = 64 * 1024
 """What one read of a socket may add to it."""
 
@@ -119,7 +119,7 @@ async def test_c6_slow_reader_costs_bounded_memory() -> None:
 
 @pytest.mark.slow
 async def test_c7_half_open_connection_is_noticed() -> None:
-    """The keepalive of 30 s + 10 s is fixed (RELIABILITY §3.5)."""
+    """The keepalive of 30 s + 10 s is fixed (docs/reliability.md)."""
     bound_s = 60.0
     script = [STREAM_HEAD, event(delta("word")), hang]
     async with (
@@ -193,7 +193,7 @@ async def test_c11_idle_connections_are_cheap(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     print(f"C11: {per_connection / 1024:.1f} KiB for an idle connection, a call then took {took_s * 1000:.1f} ms")
     assert per_connection <= IDLE_BYTES, per_connection
-    assert took_s <= 1.0  # RELIABILITY §6.25
+    assert took_s <= 1.0
 
 
 async def test_c11_idle_connections_are_closed() -> None:

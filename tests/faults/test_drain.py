@@ -1,4 +1,4 @@
-"""The server is told to stop (RELIABILITY I11, I12), and cannot start: real processes, real signals."""
+"""The server is told to stop (docs/reliability.md), and cannot start: real processes, real signals."""
 
 from __future__ import annotations
 

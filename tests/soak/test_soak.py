@@ -10,7 +10,7 @@ from tests.faults.kit import cancel_streams, child_gateway, idle, settings
 
 STREAMS = 10_000
 LEAK_BYTES = 124
-"""What a stream leaks that swallows its cancel (RELIABILITY §1.2 fact 6): no handler of ours may."""
+"""What a stream leaks that swallows its cancel (docs/reliability.md): no handler of ours may."""
 NOISE_BYTES = 1024 * 1024
 """What the allocator takes and gives back without any leak."""
 ENDLESS = "simulator/chat?tokens=100000&pace_ms=20"

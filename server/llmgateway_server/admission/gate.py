@@ -1,6 +1,6 @@
 """The process's back-stop: calls in flight, lag of the event loop, memory.
 
-What it turns away was not begun (RELIABILITY §3.4).
+What it turns away was not begun (docs/reliability.md).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """API keys: `lgw_<id>_<secret>_<check>`. Shown once; what is stored is an HMAC-SHA-256 of the whole key.
 
 The secret has 256 bits, so a fast hash is enough; the prefix and the checksum let scanners find leaked keys and let
-typing errors be told
-from wrong keys without a look-up.
+typing errors be told from wrong keys without a look-up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The clocks of an attempt: first token, idle, progress, total. Each has its own reason (RELIABILITY §3.6).
+"""The clocks of an attempt: first token, idle, progress, total. Each has its own reason (docs/reliability.md).
 
 Only time that is spent waiting for the provider counts: a caller that reads slowly does not make its provider late.
 """

@@ -1,4 +1,4 @@
-"""Checks JSON text of callers without building more of it than its caps allow (RELIABILITY C18)."""
+"""Checks JSON text of callers without building more of it than its caps allow (docs/reliability.md)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from llmgateway_server.core.requests import (
 )
 
 MAX_TEXT_BYTES = 8 * 1024 * 1024
-"""Text of a request; the message limit of 16 MiB leaves room for media (RELIABILITY §3.5)."""
+"""Text of a request; the message limit of 16 MiB leaves room for media (docs/reliability.md)."""
 
 MAX_MESSAGES = 10_000
 """As the rule of `CompleteRequest.messages` says."""

@@ -1,7 +1,7 @@
 """Decodes and validates requests. Rules live in the protos.
 
-Client stubs are free of them, so requests are decoded with classes made
-from the descriptor image that ships with the server.
+Client stubs are free of them, so requests are decoded with classes made from the descriptor image that ships with the
+server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The one table from reasons to gRPC statuses, and the one function that builds a status from it.
 
-Messages are templates; their slots are ids, names and limits (RELIABILITY §3.11). Nothing else in the gateway builds
+Messages are templates; their slots are ids, names and limits (docs/reliability.md). Nothing else in the gateway builds
 a status.
 """
 

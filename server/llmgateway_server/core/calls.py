@@ -23,7 +23,7 @@ class Outcome(StrEnum):
 
 
 class Charge(StrEnum):
-    """What an attempt is charged on (RELIABILITY §2)."""
+    """What an attempt is charged on (docs/reliability.md)."""
 
     NONE = "C0"
     """Nothing."""

@@ -42,9 +42,8 @@ class Cost:
 def cost_of(usage: Usage, price: Price) -> Cost:
     """Computes the cost of `usage`.
 
-    input = (input − cache read − cache write) · p_in, each bucket tokens · price, rounded half up to a nano-USD.
-    Counts that a
-    provider left out count as zero; a cached share larger than the input counts as all of it.
+    input = (input − cache read − cache write) · p_in, each bucket tokens · price, rounded half up to a nano-USD. Counts
+    that a provider left out count as zero; a cached share larger than the input counts as all of it.
     """
     total_in = usage.input_token_count or 0
     read = min(usage.cache_read_token_count or 0, total_in)

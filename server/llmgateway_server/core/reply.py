@@ -17,8 +17,7 @@ class Reply(Protocol):
     """The events of a call in batches.
 
     Valid inside the `async with` that opened it; leaving that is the only way to close it. After the batch that ends
-    with
-    `Finished` the iteration ends. Errors are raised by `__anext__`, after everything that came before them was
+    with `Finished` the iteration ends. Errors are raised by `__anext__`, after everything that came before them was
     returned.
     """
 

@@ -1,8 +1,7 @@
 """Spans by hand: one server span per call, one client span per attempt, GenAI semantic conventions for their names.
 
 Without a configured tracer nothing is made and nothing is paid. Attributes are formatted only for spans that record,
-and
-hold names and numbers, never content. https://opentelemetry.io/docs/specs/semconv/gen-ai/
+and hold names and numbers, never content. https://opentelemetry.io/docs/specs/semconv/gen-ai/
 """
 
 from __future__ import annotations

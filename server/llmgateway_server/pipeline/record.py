@@ -66,7 +66,7 @@ class Record:
     def _cancelled(self, call: Call) -> GatewayError:
         """Tells our own stopping, a deadline and a cancel apart.
 
-        Timers of both sides race, so a small rest still is a deadline (RELIABILITY §1.2).
+        Timers of both sides race, so a small rest still is a deadline (docs/reliability.md).
         """
         if call.scope.draining:
             return ShedError(Reason.SERVER_DRAINING)

@@ -1,4 +1,4 @@
-"""What a provider's failure means: one table from HTTP statuses, one from the wire's errors (RELIABILITY §2.1, §5)."""
+"""What a provider's failure means: one table from HTTP statuses, one from the wire's errors (docs/reliability.md)."""
 
 from __future__ import annotations
 

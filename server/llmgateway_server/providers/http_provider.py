@@ -20,7 +20,7 @@ from llmgateway_server.providers.wire.port import Wire, WireError, WireProgress,
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
-"""Largest unary answer (RELIABILITY P12)."""
+"""Largest unary answer (docs/reliability.md)."""
 DRAIN_S = 0.1
 """How long the end of a body may take after the dialect's last event, so that its connection can be used again."""
 

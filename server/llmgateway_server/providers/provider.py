@@ -22,9 +22,8 @@ class Provider(Protocol):
         """Opens the reply of one attempt.
 
         The reply starts with `Started` and ends with `Finished` after exactly the parts that the provider sent;
-        `Finished.usage`
-        is None, the last `UsageSnapshot` has the provider's figures. Leaving the context closes what belongs to the
-        attempt at once.
+        `Finished.usage` is None, the last `UsageSnapshot` has the provider's figures. Leaving the context closes what
+        belongs to the attempt at once.
 
         Raises:
             UpstreamError: the provider failed or refused; also from the reply, after what came before.

@@ -1,10 +1,8 @@
 """Tries the plan's targets in order, one attempt each: the only loop that starts attempts.
 
 Every attempt has an exit stack of its own. Errors of a reply are raised by `__anext__` inside this stage, so that the
-attempt can be closed and
-the next one begun; an error thrown into a context manager at its `yield` could not be retried. After the first
-content was handed on,
-nothing is tried again.
+attempt can be closed and the next one begun; an error thrown into a context manager at its `yield` could not be
+retried. After the first content was handed on, nothing is tried again.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ MOVES_ON = frozenset(
         Reason.MODEL_NOT_FOUND,
     }
 )
-"""Failures that another target may not share (RELIABILITY §5, column F)."""
+"""Failures that another target may not share (docs/reliability.md)."""
 
 
 class Failover:

@@ -16,7 +16,7 @@ from llmgateway_server.transport.services.standard import HealthDoor, reflection
 STREAM_HEADROOM = 100
 """Streams that the library lets in beyond our gate, so that callers meet our refusal and its reason."""
 END_STREAMS_BEFORE_S = 2.0
-"""How long before the end of the grace we end what still runs ourselves (RELIABILITY I11)."""
+"""How long before the end of the grace we end what still runs ourselves (docs/reliability.md)."""
 
 
 class ServerSettings(BaseModel):
@@ -43,7 +43,7 @@ class ServerSettings(BaseModel):
 
 
 def options(settings: ServerSettings, max_in_flight: int) -> list[tuple[str, Any]]:
-    """Returns the channel arguments of RELIABILITY §3.5: every limit is set, none is left to the library."""
+    """Returns the channel arguments: every limit is set, none is left to the library."""
     return [
         ("grpc.max_concurrent_streams", max_in_flight + STREAM_HEADROOM),
         ("grpc.max_receive_message_length", settings.max_message_bytes),

@@ -10,7 +10,7 @@ from llmgateway_server.providers.faults import malformed
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_EVENT_BYTES = 4 * 1024 * 1024
-"""RELIABILITY P13."""
+"""Bounds of a line and of an event, see `docs/reliability.md`."""
 
 
 class SseDecoder:

@@ -170,8 +170,8 @@ def _tool_call(request: CompleteRequest, number: int) -> tuple[str, str]:
 def example(schema: Any) -> Any:
     """Returns a small value that a plain JSON Schema allows.
 
-    The first of an enumeration, required properties only. A schema that asks for more than
-    `MAX_EXAMPLE_VALUES` values gets null or nothing for the rest of them.
+    The first of an enumeration, required properties only. A schema that asks for more than `MAX_EXAMPLE_VALUES` values
+    gets null or nothing for the rest of them.
     """
     return _Example().of(schema)
 

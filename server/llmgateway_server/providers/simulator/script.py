@@ -1,9 +1,8 @@
 """What the simulator shall do, written as a query behind the model's name.
 
 `simulator/chat?tokens=40&first_token_ms=200&fault=cut&at=10` answers with 40 tokens, the first after 0.2 s, and drops
-the stream after
-the tenth. The same script always plays the same. The full table of options stands in `docs/simulator.md`; a test
-holds both equal.
+the stream after the tenth. The same script always plays the same. The full table of options stands in
+`docs/simulator.md`; a test holds both equal.
 """
 
 from __future__ import annotations

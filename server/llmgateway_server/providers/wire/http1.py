@@ -1,10 +1,9 @@
 """Our own keep-alive HTTP/1.1 client: the default wire.
 
-It exists because the wire is half of the cost of a call, and because charging and failover need to know exactly
-what was sent and whether a response was whole (`docs/decisions/0002-wire.md`). The parts: `head` writes requests,
-`connect` opens transports,
-`connection` moves the bytes of one, `response` parses and bounds what arrives, `pool` decides who gets which
-connection.
+It exists because the wire is half of the cost of a call, and because charging and failover need to know exactly what
+was sent and whether a response was whole (`docs/decisions/0002-wire.md`). The parts: `head` writes requests, `connect`
+opens transports, `connection` moves the bytes of one, `response` parses and bounds what arrives, `pool` decides who
+gets which connection.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ class Http1Wire:
     Raises:
         ValueError: the origin is not a plain http or https one, or `ssl_context` does not verify.
 
-    Known limit: over TLS a body that is delimited only by the end of the connection ends cleanly even when the
-    peer sent no `close_notify`, as loops do not report the difference.
+    Known limit: over TLS a body that is delimited only by the end of the connection ends cleanly even when the peer
+    sent no `close_notify`, as loops do not report the difference.
     """
 
     def __init__(

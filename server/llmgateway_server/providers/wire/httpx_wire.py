@@ -1,13 +1,12 @@
 """The wire on `httpx`, for targets behind an outgoing proxy; it costs two orders of magnitude more than `http1`.
 
-What the library does not let it do as exactly as `Http1Wire` (each point has its named place in the contract
-suite):
+What the library does not let it do as exactly as `Http1Wire` (each point has its named place in the contract suite):
 
 - connections are not kept alive: the library takes bytes that follow a complete response for the answer to the
-  *next* request on that connection, and offers no way to see them (RELIABILITY P32 wins over speed);
+  *next* request on that connection, and offers no way to see them (safety wins over speed);
 - `request_bytes_sent` counts a piece of the body when it is given to the library, which may be one piece too
-  early but never too late; the head counts when its sending starts; `response_bytes` counts the payload and the
-  head as the library reports it, without chunk framing;
+  early but never too late; the head counts when its sending starts; `response_bytes` counts the payload and the head as
+  the library reports it, without chunk framing;
 - a response that arrives before the request is sent completely is seen only after the sending;
 - leaving early closes the socket orderly within the same `async with`, and not without awaiting;
 - the cap of the head is checked after the library accepted it (its own cap is 100 KiB), trailers are dropped

@@ -17,8 +17,8 @@ _READ_BYTES = 64 * 1024
 class Pool:
     """Keeps idle connections (last in, first out, so that the surplus ages away) and hands out slots in FIFO order.
 
-    A slot is membership in one set: a connection enters it before it connects and leaves it when its socket is
-    gone, so neither a cancel nor an error can lose one. It belongs to the loop of its first use.
+    A slot is membership in one set: a connection enters it before it connects and leaves it when its socket is gone, so
+    neither a cancel nor an error can lose one. It belongs to the loop of its first use.
     """
 
     def __init__(self, origin: Origin, limits: WireLimits, context: ssl.SSLContext | None) -> None:

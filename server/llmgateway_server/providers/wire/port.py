@@ -1,8 +1,8 @@
 """The port between a provider and the network: one HTTP exchange, and nothing that knows a dialect.
 
-Two implementations pass the same contract suite (`tests/contract/test_wire.py`): `http1.py`, our own
-keep-alive HTTP/1.1 client, and `httpx_wire.py` for outgoing proxies. Which one is the default, and the
-measurement behind it, is in `docs/decisions/0002-wire.md`.
+Two implementations pass the same contract suite (`tests/contract/test_wire.py`): `http1.py`, our own keep-alive
+HTTP/1.1 client, and `httpx_wire.py` for outgoing proxies. Which one is the default, and the measurement behind it, is
+in `docs/decisions/0002-wire.md`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Protocol
 class WireRequest:
     """One request, complete before anything is sent.
 
-    `path` is the request target with its query, percent-encoded, starting with `/`.
-    `headers` has lower-case names; the wire adds `host`, `content-length` and `accept-encoding: identity` itself.
+    `path` is the request target with its query, percent-encoded, starting with `/`. `headers` has lower-case names; the
+    wire adds `host`, `content-length` and `accept-encoding: identity` itself.
     """
 
     method: str
@@ -35,8 +35,8 @@ class WireProgress:
     """
 
     request_bytes_sent: int = 0
-    """Bytes of this request (head and body) handed to the socket; 0 means the provider cannot have seen it.
-    While sending it may be one piece ahead, after leaving the exchange it is final."""
+    """Bytes of this request (head and body) handed to the socket; 0 means the provider cannot have seen it. While
+    sending it may be one piece ahead, after leaving the exchange it is final."""
     request_complete: bool = False
     """Whether the whole request was handed to the socket."""
     response_bytes: int = 0
@@ -73,10 +73,10 @@ class Wire(Protocol):
     def exchange(self, request: WireRequest, progress: WireProgress) -> AbstractAsyncContextManager[WireResponse]:
         """Sends the request and enters with the response head received.
 
-        Leaving the context before `read()` returned `b""`, for whatever reason (an exception, a cancelled task),
-        closes the connection at once with no awaiting; only a cleanly finished exchange returns it to the pool.
-        A cancel while connecting or waiting for the head does the same. Redirects are not followed.
-        Nothing is ever retried here: retries have one owner, `routing.failover`.
+        Leaving the context before `read()` returned `b""`, for whatever reason (an exception, a cancelled task), closes
+        the connection at once with no awaiting; only a cleanly finished exchange returns it to the pool. A cancel while
+        connecting or waiting for the head does the same. Redirects are not followed. Nothing is ever retried here:
+        retries have one owner, `routing.failover`.
 
         Raises:
             ValueError: on entering, the request cannot be written safely: a control character or text outside
@@ -104,8 +104,8 @@ class WireLimits:
     max_header_bytes: int = 64 * 1024
     """Status line and headers, also trailers."""
     read_buffer_bytes: int = 64 * 1024
-    """Body bytes buffered ahead of `read()`; the socket is not read while it is full, so a slow reader
-    pauses the provider."""
+    """Body bytes buffered ahead of `read()`; the socket is not read while it is full, so a slow reader pauses the
+    provider."""
     max_body_bytes: int = 256 * 1024 * 1024
 
 

@@ -21,7 +21,7 @@ from llmgateway_server.observe.statistics import Statistics
 from llmgateway_server.transport.interceptors.step import SCOPE, Behaviour, Context, Step
 
 ABORT_LIMIT_S = 5.0
-"""A status waits behind unsent bytes; a caller that does not read them does not get it (RELIABILITY §1.2 fact 11)."""
+"""A status waits behind unsent bytes; a caller that does not read them does not get it (docs/reliability.md)."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 MAX_PEER_CHARS = 128
 MAX_METHOD_CHARS = 200

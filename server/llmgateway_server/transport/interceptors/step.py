@@ -26,9 +26,8 @@ OURS = "/llmgateway."
 class Step(grpc.aio.ServerInterceptor):
     """A step of the call ring.
 
-    Handlers are wrapped once per method, not once per call. All our handlers take bytes: the request is decoded
-    inside, so that no
-    undecodable one is answered by the library (RELIABILITY §1.1).
+    Handlers are wrapped once per method, not once per call. All our handlers take bytes: the request is decoded inside,
+    so that no undecodable one is answered by the library (docs/reliability.md).
     """
 
     name: ClassVar[str]

@@ -195,5 +195,5 @@ class LlmGatewayService:
             if not timer.expired():
                 raise
             raise CallEndedError(Reason.SLOW_CONSUMER) from None
-        except grpc.aio.InternalError:  # how a write ends that waited for a reader who left (RELIABILITY §1.2 fact 10)
+        except grpc.aio.InternalError:  # how a write ends that waited for a reader who left (docs/reliability.md)
             raise asyncio.CancelledError from None

@@ -1,7 +1,6 @@
 """The standard services: grpc.health.v1 and, on an open loopback, reflection.
 
-Both take bytes, so that nothing undecodable is answered
-by the library with an internal error.
+Both take bytes, so that nothing undecodable is answered by the library with an internal error.
 """
 
 from __future__ import annotations

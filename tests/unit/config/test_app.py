@@ -1,0 +1,16 @@
+import pytest
+
+from llmgateway_server.app import App
+from llmgateway_server.config.load import ConfigError, from_document
+
+SIMULATOR = {"providers": {"simulator": {"vendor": "simulator"}}}
+
+
+@pytest.mark.parametrize("model", ["simulator-chat", "simulator/chat?tokens=3"])
+def test_a_default_model_is_one_of_the_catalogue(model: str) -> None:
+    App(from_document({**SIMULATOR, "default_model": model}, "test"), {})
+
+
+def test_a_default_model_that_is_none_stops_the_start() -> None:
+    with pytest.raises(ConfigError, match="default_model: there is no model gpt-99"):
+        App(from_document({**SIMULATOR, "default_model": "gpt-99"}, "test"), {})
