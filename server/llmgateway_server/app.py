@@ -208,7 +208,10 @@ def _vendor_models(provider: str, vendor: Vendor) -> tuple[Model, ...]:
 
 
 def _wire(origin: Origin, proxy: str) -> Wire:
-    context = ssl.create_default_context() if origin.scheme == "https" else None
+    context = None
+    if origin.scheme == "https":
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
     if proxy:
         return HttpxWire(origin, limits=WireLimits(), ssl_context=context, proxy=proxy)
     return Http1Wire(origin, limits=WireLimits(), ssl_context=context)

@@ -52,9 +52,10 @@ def from_document(document: Any, source: str) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        lines = [
-            f"{source}: {'.'.join(map(str, mistake['loc'])) or 'file'}: {mistake['msg']}" for mistake in error.errors()
-        ]
+        lines = []
+        for mistake in error.errors():
+            place = ".".join(map(str, mistake["loc"]))
+            lines.append(": ".join(filter(None, (source, place, mistake["msg"].removeprefix("Value error, ")))))
         raise ConfigError("\n".join(lines)) from None
 
 

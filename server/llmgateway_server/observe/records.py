@@ -12,6 +12,7 @@ from llmgateway_server.core.calls import AttemptRecord, Call, CallScope, Outcome
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import GatewayError
 from llmgateway_server.core.events import Timings
+from llmgateway_server.observe.log import logger
 
 FLUSH_INTERVAL_S = 0.2
 MAX_PENDING = 10_000
@@ -34,6 +35,7 @@ class Records:
         self._pending: list[bytes] = []
         self._encode = msgspec.json.Encoder().encode
         self._flusher: asyncio.TimerHandle | None = None
+        self._log = logger("observe")
         self.dropped_count = 0
 
     def call_ended(self, call: Call, outcome: Outcome, timings: Timings, error: GatewayError | None) -> None:
@@ -71,7 +73,9 @@ class Records:
         try:
             self._stream.write(b"\n".join(lines).decode() + "\n")
             self._stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if not self.dropped_count:
+                self._log.error("records_are_being_lost", cause=type(error).__name__)
             self.dropped_count += len(lines)
 
     def _head(self, kind: str, scope: CallScope, outcome: Outcome, error: GatewayError | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llmgateway_server.transport import methods
 from llmgateway_server.transport.interceptors.status import Status
-from llmgateway_server.transport.services.standard import HealthDoor, reflection_handler
+from llmgateway_server.transport.services.standard import HealthDoor, reflection_handlers
 
 STREAM_HEADROOM = 100
 """Streams that the library lets in beyond our gate, so that callers meet our refusal and its reason."""
@@ -83,7 +83,7 @@ class Server:
         self._health = HealthDoor((service.name,))
         handlers = [methods.handler(service), self._health.handler()]
         if reflection:
-            handlers.append(reflection_handler((service.name, "grpc.health.v1.Health")))
+            handlers += reflection_handlers((service.name, "grpc.health.v1.Health"))
         self._server.add_generic_rpc_handlers(tuple(handlers))
 
     async def start(self) -> str:

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.reflection import aio as reflection_aio
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = reflection.SERVICE_NAME
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 MALFORMED = "the request is not a message of this method"
 
 
@@ -64,8 +65,11 @@ class HealthDoor:
         )
 
 
-def reflection_handler(services: Iterable[str]) -> grpc.GenericRpcHandler:
-    """Returns the handlers of server reflection for `services`."""
+def reflection_handlers(services: Iterable[str]) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Returns the handlers of server reflection for `services`.
+
+    The library knows v1alpha only; v1 has the same messages under another name, and tools ask for it first.
+    """
     servicer: Any = reflection_aio.ReflectionServicer((*services, REFLECTION))
 
     async def info(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
@@ -76,13 +80,12 @@ def reflection_handler(services: Iterable[str]) -> grpc.GenericRpcHandler:
         async for response in servicer.ServerReflectionInfo(decoded(), context):
             yield response
 
-    return grpc.method_handlers_generic_handler(
-        REFLECTION,
-        {
-            "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
-                info, response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString
-            )
-        },
+    handler: Any = grpc.stream_stream_rpc_method_handler(
+        info, response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString
+    )
+    return tuple(
+        grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+        for name in (REFLECTION_V1, REFLECTION)
     )
 
 
