@@ -1,6 +1,6 @@
 """The port between a provider and the network: one HTTP exchange, and nothing that knows a dialect.
 
-Two implementations pass the same contract suite (`tests/contract/test_wire.py`): `http1.py`, our own keep-alive
+Two implementations pass the same contract suite (`tests/contract/test_wire_*.py`): `http1.py`, our own keep-alive
 HTTP/1.1 client, and `httpx_wire.py` for outgoing proxies. Which one is the default, and the measurement behind it, is
 in `docs/decisions/0002-wire.md`.
 """
