@@ -99,7 +99,8 @@ async def test_c6_slow_reader_is_given_up() -> None:
 
 async def test_c6_slow_reader_costs_bounded_memory() -> None:
     """The gateway has a process of its own here, so that only its memory is measured."""
-    readers, most_bytes = 12, 512 * 1024
+    readers = 24
+    most_bytes = 4 * 1024 * 1024 + readers * 512 * 1024
     async with Upstream(FLOOD) as upstream, child_gateway(settings(upstream), channel_options=SMALL_WINDOW) as child:
         warm = child.stub.StreamComplete(ask())
         await warm.read()
@@ -113,8 +114,9 @@ async def test_c6_slow_reader_costs_bounded_memory() -> None:
         for call in (warm, *calls):
             call.cancel()
     print(f"C6: {grown / readers / 1024:.0f} KiB for a stream that nobody reads")
-    # 64 KiB of ours, one read more, and what the library holds for its window and the message being written.
-    assert grown / readers <= most_bytes, grown / readers
+    # Per stream 64 KiB of ours, one read more, and what the library holds for its window and the message being written;
+    # beside it what the first of many streams at once costs a process: larger pools, fragments.
+    assert grown <= most_bytes, grown / readers
 
 
 @pytest.mark.slow

@@ -17,6 +17,39 @@ class ModelStatus(StrEnum):
     DEPRECATED = "DEPRECATED"
 
 
+class ReasoningStyle(StrEnum):
+    """How a model is told how much to reason."""
+
+    UNKNOWN = "UNKNOWN"
+    """Whatever is asked is passed on; the vendor judges it."""
+    NONE = "NONE"
+    """It does not reason."""
+    EFFORT = "EFFORT"
+    """By a named effort."""
+    BUDGET = "BUDGET"
+    """By a number of tokens."""
+    ADAPTIVE = "ADAPTIVE"
+    """It decides by itself, guided by a named effort."""
+
+
+@dataclass(slots=True, frozen=True)
+class Profile:
+    """What an upstream model can do, as far as it is known: data, from `providers.profiles` or the configuration."""
+
+    capabilities: frozenset[str] = frozenset()
+    """Names of the contract's `Capability` without its prefix."""
+    context_token_count: int | None = None
+    max_output_token_count: int | None = None
+    reasoning: ReasoningStyle = ReasoningStyle.UNKNOWN
+    native_json_schema: bool = True
+    """Follows a JSON schema by itself; otherwise structured output is asked for by a forced tool."""
+    tokenizer: str = ""
+    """Name of the tokenizer that counts its text exactly (`o200k_base`, `cl100k_base`); empty where none is known."""
+
+
+NO_PROFILE = Profile()
+
+
 @dataclass(slots=True, frozen=True)
 class Target:
     """One deployment that can serve a model: provider account × upstream model."""
@@ -27,6 +60,9 @@ class Target:
     region: str = ""
     price: Price | None = None
     """None: the cost of its replies is unknown."""
+    profile: Profile = NO_PROFILE
+    dialect: str = ""
+    """The wire format to speak with it, by name; empty for the vendor's own choice."""
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.upstream_model}"
