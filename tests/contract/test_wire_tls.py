@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from llmgateway_server.providers.wire import connect as connect_module
 from llmgateway_server.providers.wire.httpx_wire import HttpxWire
+from llmgateway_server.providers.wire.names import SystemResolver
 from llmgateway_server.providers.wire.port import (
     Origin,
     WireProgress,
@@ -90,7 +90,7 @@ async def test_second_address_is_tried_beside_the_first(kind: str, first: str, m
             async def resolve(*_: Any) -> list[tuple[int, Any]]:
                 return [(2, ("127.0.0.1", bad)), (2, ("127.0.0.1", server.port))]
 
-            monkeypatch.setattr(connect_module, "_resolve", resolve)
+            monkeypatch.setattr(SystemResolver, "resolve", resolve)
             async with wired(kind, server.origin) as wire:
                 assert (await fetch(wire))[2] == b"hello"
                 await until(lambda: _open_client_sockets(port) == len(held) - 1)

@@ -128,7 +128,7 @@ TABLE: dict[Reason, Row] = {
     Reason.FEATURE_NOT_CONFIGURED: Row(Code.FAILED_PRECONDITION, "${feature} is not served by this gateway"),
     Reason.NOT_IMPLEMENTED: Row(Code.UNIMPLEMENTED, "${method} is not served here"),
     Reason.OUTPUT_SCHEMA_MISMATCH: Row(Code.FAILED_PRECONDITION, "the reply does not match the schema"),
-    Reason.EGRESS_REFUSED: Row(Code.INVALID_ARGUMENT, "an address in the request may not be fetched"),
+    Reason.EGRESS_REFUSED: Row(Code.INVALID_ARGUMENT, "the address in ${field} may not or cannot be fetched: ${cause}"),
     Reason.STORE_UNAVAILABLE: Row(Code.UNAVAILABLE, "a store is down; retry"),
     Reason.INTERNAL: Row(Code.INTERNAL, "a defect of the gateway; quote the request id"),
 }
@@ -136,7 +136,14 @@ TABLE: dict[Reason, Row] = {
 _QUOTAS = frozenset(
     {Reason.RATE_LIMITED_RPM, Reason.RATE_LIMITED_TPM, Reason.RATE_LIMITED_CONCURRENCY, Reason.BUDGET_EXCEEDED}
 )
-_BAD_FIELDS = frozenset({Reason.INVALID_REQUEST, Reason.UNSUPPORTED_OPTION, Reason.FEATURE_NOT_CONFIGURED})
+_BAD_FIELDS = frozenset(
+    {
+        Reason.INVALID_REQUEST,
+        Reason.UNSUPPORTED_OPTION,
+        Reason.FEATURE_NOT_CONFIGURED,
+        Reason.UPSTREAM_REJECTED_REQUEST,
+    }
+)
 _PRECONDITIONS = frozenset({Reason.PROVIDER_AUTH_FAILED, Reason.PROVIDER_QUOTA_EXHAUSTED})
 
 

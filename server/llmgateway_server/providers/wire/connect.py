@@ -1,22 +1,17 @@
-"""Opens the transport of one connection: names, addresses, TCP, TLS, and what their failures are called."""
+"""Opens the transport of one connection: addresses, TCP, TLS, and what their failures are called."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
-from itertools import chain, zip_longest
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
 
+from llmgateway_server.providers.wire.names import Address, Addresses
 from llmgateway_server.providers.wire.port import Origin, WireTlsError, WireUnreachable
 
 _STAGGER_S = 0.25
 """Head start of one address before the next is tried beside it; RFC 8305 section 8 recommends 250 ms."""
-
-_Address: TypeAlias = tuple[int, Any]
-"""Address family and the socket address that belongs to it."""
 
 
 def client_context(context: ssl.SSLContext | None) -> ssl.SSLContext:
@@ -41,6 +36,7 @@ def client_context(context: ssl.SSLContext | None) -> ssl.SSLContext:
 
 async def connect(
     origin: Origin,
+    addresses: Addresses,
     context: ssl.SSLContext | None,
     factory: Callable[[], asyncio.BaseProtocol],
     timer: asyncio.Timeout,
@@ -50,6 +46,8 @@ async def connect(
     A cancel, an error or the end of `timer` leaves no socket open.
 
     Args:
+        origin: whose name the certificate must have.
+        addresses: where it is.
         timer: bounds name resolution, TCP and TLS together; its owner may reschedule it to give up early.
 
     Raises:
@@ -59,7 +57,7 @@ async def connect(
     loop = asyncio.get_running_loop()
     try:
         async with timer:
-            sock = await _open_socket(loop, origin.host, origin.port)
+            sock = await _open_socket(loop, await addresses.find())
             await loop.create_connection(
                 factory, sock=sock, ssl=context, server_hostname=origin.host if context is not None else None
             )
@@ -67,35 +65,17 @@ async def connect(
         raise WireTlsError(f"TLS handshake with {origin.host}:{origin.port} failed: {error}") from error
     except TimeoutError as error:
         raise WireUnreachable(f"connecting to {origin.host}:{origin.port} took too long") from error
-    except (OSError, UnicodeError) as error:  # UnicodeError: a label that IDNA refuses
+    except OSError as error:
         raise WireUnreachable(f"cannot connect to {origin.host}:{origin.port}: {error}") from error
 
 
-async def _open_socket(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
-    addresses = await _resolve(loop, host, port)
+async def _open_socket(loop: asyncio.AbstractEventLoop, addresses: Sequence[Address]) -> socket.socket:
     if len(addresses) == 1:
         return await _dial(loop, addresses[0])
     return await _race(loop, addresses)
 
 
-async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[_Address]:
-    """Returns the addresses of `host`, families taking turns (RFC 8305 section 4)."""
-    try:
-        literal = ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    else:  # no thread of the resolver for something that needs no resolving
-        return [(socket.AF_INET if literal.version == 4 else socket.AF_INET6, (host, port))]
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    if not found:
-        raise OSError(f"no address for {host}")
-    first = found[0][0]
-    same = [(int(family), address) for family, _, _, _, address in found if family == first]
-    other = [(int(family), address) for family, _, _, _, address in found if family != first]
-    return [pair for pair in chain.from_iterable(zip_longest(same, other)) if pair is not None]
-
-
-async def _dial(loop: asyncio.AbstractEventLoop, address: _Address) -> socket.socket:
+async def _dial(loop: asyncio.AbstractEventLoop, address: Address) -> socket.socket:
     sock = socket.socket(address[0], socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -107,7 +87,7 @@ async def _dial(loop: asyncio.AbstractEventLoop, address: _Address) -> socket.so
     return sock
 
 
-async def _race(loop: asyncio.AbstractEventLoop, addresses: list[_Address]) -> socket.socket:
+async def _race(loop: asyncio.AbstractEventLoop, addresses: Sequence[Address]) -> socket.socket:
     """Returns the first socket that connects, each address starting `_STAGGER_S` after the one before.
 
     Written here because uvloop's `create_connection` knows no `happy_eyeballs_delay`.

@@ -6,6 +6,7 @@ Everything is driven by the loop's callbacks; there is no task, queue or timer o
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import cast
 
@@ -37,6 +38,7 @@ class Connection(asyncio.BufferedProtocol):
         "_loop",
         "_on_lost",
         "_plain",
+        "_poll",
         "_progress",
         "_read_paused",
         "_response",
@@ -62,6 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._plain = True
+        self._poll = select.poll()
         self._waiter: asyncio.Future[None] | None = None
         self._response: Response | None = None
         self._progress = _NO_PROGRESS
@@ -77,6 +80,13 @@ class Connection(asyncio.BufferedProtocol):
         """Time of the loop, in seconds, at which the last exchange ended."""
 
     # --- the exchange -------------------------------------------------------------------------------------------
+
+    def undisturbed(self) -> bool:
+        """Tells whether the connection is still as its last exchange left it.
+
+        Bytes that wait in the socket, unread since the loop last turned, would be taken for the next answer.
+        """
+        return self.usable and not self._poll.poll(0)
 
     def start(self, head: bytes, body: bytes, is_head: bool, progress: WireProgress) -> Response:
         """Sends a request; what the transport does not take now goes out from `resume_writing`.
@@ -189,6 +199,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's class is registered nowhere
         # Of a TLS transport's backlog nobody can say how much of it is payload: there, what was handed over counts.
         self._plain = transport.get_extra_info("ssl_object") is None
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self.usable = True
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,9 +1,9 @@
 """Our own keep-alive HTTP/1.1 client: the default wire.
 
 It exists because the wire is half of the cost of a call, and because charging and failover need to know exactly what
-was sent and whether a response was whole (`docs/decisions/0002-wire.md`). The parts: `head` writes requests, `connect`
-opens transports, `connection` moves the bytes of one, `response` parses and bounds what arrives, `pool` decides who
-gets which connection.
+was sent and whether a response was whole (`docs/decisions/0002-wire.md`). The parts: `head` writes requests, `names`
+resolves, `connect` opens transports, `connection` moves the bytes of one, `response` parses and bounds what arrives,
+`pool` decides who gets which connection.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from llmgateway_server.core.clock import Clock, SystemClock
 from llmgateway_server.providers.wire.connect import client_context
 from llmgateway_server.providers.wire.connection import Connection
 from llmgateway_server.providers.wire.head import authority, encode_head
+from llmgateway_server.providers.wire.names import Addresses, Resolver, SystemResolver
 from llmgateway_server.providers.wire.pool import Pool
 from llmgateway_server.providers.wire.port import (
     Origin,
@@ -38,6 +40,8 @@ class Http1Wire:
         limits: bounds of the wire.
         ssl_context: TLS settings that verify certificate and name and allow TLS 1.2 or newer only; `None` means
             the authorities of the system.
+        resolver: the port to DNS; the system's by default.
+        clock: tells how old the resolver's last answer is.
 
     Raises:
         ValueError: the origin is not a plain http or https one, or `ssl_context` does not verify.
@@ -47,10 +51,21 @@ class Http1Wire:
     """
 
     def __init__(
-        self, origin: Origin, *, limits: WireLimits = _LIMITS, ssl_context: ssl.SSLContext | None = None
+        self,
+        origin: Origin,
+        *,
+        limits: WireLimits = _LIMITS,
+        ssl_context: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._host = authority(origin)
-        self._pool = Pool(origin, limits, client_context(ssl_context) if origin.scheme == "https" else None)
+        self._pool = Pool(
+            origin,
+            limits,
+            client_context(ssl_context) if origin.scheme == "https" else None,
+            Addresses(origin, limits, resolver or SystemResolver(), clock or SystemClock()),
+        )
 
     def exchange(self, request: WireRequest, progress: WireProgress) -> Http1Exchange:
         """See `Wire.exchange`.
@@ -110,8 +125,8 @@ class Http1Exchange:
         conn, response = self._conn, self._response
         if conn is None or response is None:
             raise WireReset("exchange was left before its response was read", headers_received=True)
-        if response.coding:
-            raise WireMalformed(f"response body has the content coding {response.coding!r}")
+        if response.coded:
+            raise WireMalformed("response body has a content coding that nobody asked for")
         while True:
             data = response.take()
             if data:

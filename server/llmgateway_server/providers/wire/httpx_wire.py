@@ -71,6 +71,8 @@ class HttpxWire:
     ) -> None:
         import httpx  # an optional dependency, and slow to import
 
+        if origin.addresses:
+            raise ValueError("this wire cannot be told which addresses to connect to")
         self.lib = httpx
         self.limits = limits
         self._host = authority(origin)
@@ -120,18 +122,20 @@ class HttpxWire:
     def translate(self, error: BaseException, *, in_body: bool, progress: WireProgress) -> WireError:
         """Returns the error of the port for one of the library's."""
         lib, text = self.lib, str(error)
+        # Texts about what the other side said quote it.
+        told = type(error).__name__ if isinstance(error, lib.RemoteProtocolError | lib.ProxyError) else text
         if _caused_by_tls(error) and not progress.request_bytes_sent:
-            return WireTlsError(text)
+            return WireTlsError(told)
         if isinstance(error, lib.PoolTimeout):
-            return WirePoolTimeout(text)
+            return WirePoolTimeout(told)
         if isinstance(error, lib.ConnectError | lib.ConnectTimeout | lib.ProxyError):
-            return WireUnreachable(text)
+            return WireUnreachable(told)
         if isinstance(error, lib.RemoteProtocolError):
             if "Receive buffer too long" in text or "too big" in text:
-                return WireTooLarge(text)
+                return WireTooLarge(told)
             if not any(word in text for word in _CUT):
-                return WireMalformed(text)
-        return WireReset(text, headers_received=in_body)
+                return WireMalformed(told)
+        return WireReset(told, headers_received=in_body)
 
 
 class HttpxExchange:
@@ -145,7 +149,7 @@ class HttpxExchange:
         self._pieces: AsyncIterator[bytes] | None = None
         self._body_bytes = 0
         self._ended = False
-        self._coded = ""
+        self._coded = False
         self._task: asyncio.Task[Any] | None = None
         self._cut = False
         self._tunnelling = False
@@ -177,7 +181,7 @@ class HttpxExchange:
         if self._pieces is None or self._cut:
             raise WireReset("exchange was left or closed before its response was read", headers_received=True)
         if self._coded:
-            raise WireMalformed(f"response body has the content coding {self._coded!r}")
+            raise WireMalformed("response body has a content coding that nobody asked for")
         piece = b""
         while not piece:
             try:
@@ -241,8 +245,7 @@ class HttpxExchange:
         if length is not None and not bodiless and int(length) > limits.max_body_bytes:
             raise WireTooLarge("response body is announced larger than max_body_bytes")
         encoding = self.headers.get("content-encoding", "")
-        if not bodiless and encoding.lower() not in ("", "identity"):
-            self._coded = encoding
+        self._coded = not bodiless and encoding.lower() not in ("", "identity")
 
     async def _trace(self, event: str, info: dict[str, Any]) -> None:
         """Follows the library's own account of the exchange; a proxy's CONNECT is not part of it."""

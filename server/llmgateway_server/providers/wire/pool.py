@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 
 from llmgateway_server.providers.wire.connect import connect
 from llmgateway_server.providers.wire.connection import Connection
+from llmgateway_server.providers.wire.names import Addresses
 from llmgateway_server.providers.wire.port import Origin, WireLimits, WirePoolTimeout, WireReset
 
 _READ_BYTES = 64 * 1024
@@ -21,8 +22,11 @@ class Pool:
     neither a cancel nor an error can lose one. It belongs to the loop of its first use.
     """
 
-    def __init__(self, origin: Origin, limits: WireLimits, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, origin: Origin, limits: WireLimits, context: ssl.SSLContext | None, addresses: Addresses
+    ) -> None:
         self._origin = origin
+        self._addresses = addresses
         self._limits = limits
         self._context = context
         self._buffer = memoryview(bytearray(_READ_BYTES))
@@ -40,7 +44,7 @@ class Pool:
             oldest_ok = asyncio.get_running_loop().time() - self._limits.keepalive_s
             while self._idle:
                 conn = self._idle.pop()
-                if conn.usable and conn.idle_since >= oldest_ok:
+                if conn.idle_since >= oldest_ok and conn.undisturbed():
                     return conn
                 conn.abort()
         return None
@@ -67,7 +71,7 @@ class Pool:
             granted = await self._wait_turn(loop, give_up_at, again)
             if granted is None:
                 return await self._connect()
-            if granted.usable:
+            if granted.undisturbed():
                 return granted
             granted.abort()  # it ended between its release and now; our place at the front stays ours
             if self._has_room():
@@ -101,6 +105,7 @@ class Pool:
             timer.reschedule(asyncio.get_running_loop().time())
         for conn in list(self._open):
             conn.cut("wire is closed")
+        await self._addresses.aclose()
         if self._open:
             if self._empty is None:
                 self._empty = asyncio.get_running_loop().create_future()
@@ -118,7 +123,7 @@ class Pool:
         try:
             if self._closed:
                 raise WireReset("wire is closed")
-            await connect(self._origin, self._context, lambda: conn, timer)
+            await connect(self._origin, self._addresses, self._context, lambda: conn, timer)
         except BaseException as error:
             conn.abort()
             self._lost(conn)

@@ -96,6 +96,10 @@ class WireLimits:
 
     connect_timeout_s: float = 5.0
     """DNS + TCP + TLS."""
+    resolve_timeout_s: float = 2.0
+    """Longest wait for DNS; `Http1Wire` alone reads it and the next one."""
+    stale_addresses_s: float = 60.0
+    """How old the resolver's last answer may be that is used when it fails or is silent."""
     pool_timeout_s: float = 1.0
     """Longest wait for a free connection when `max_connections` are in use."""
     max_connections: int = 1000
@@ -116,7 +120,11 @@ class Origin:
     scheme: str
     """`http` or `https`."""
     host: str
+    """Name or IP literal: the certificate must be for it, SNI and the `host` field say it."""
     port: int
+    addresses: tuple[str, ...] = ()
+    """IP literals to connect to, in order of preference; empty: those that `host` resolves to. `Http1Wire` alone reads
+    it."""
 
 
 class WireError(Exception):

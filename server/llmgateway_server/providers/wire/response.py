@@ -26,7 +26,7 @@ class Response:
         "_trailer_bytes",
         "_until_eof",
         "chunks",
-        "coding",
+        "coded",
         "complete",
         "error",
         "head_done",
@@ -58,8 +58,8 @@ class Response:
         self.keep_alive = False
         self.overrun = False
         """Whether bytes followed the end of the response; the connection is then useless."""
-        self.coding = ""
-        """Content coding that nobody asked for."""
+        self.coded = False
+        """Whether the body has a content coding, which nobody asked for."""
         self.chunks: list[bytes] = []
         """Body bytes that nobody has read yet."""
         self.ready_bytes = 0
@@ -191,9 +191,7 @@ class Response:
             self.complete = True  # the parser, which knows nothing of HEAD, may wait for a body
             return
         self._until_eof = coding is None and length is None
-        encoding = headers.get("content-encoding")
-        if encoding is not None and encoding.lower() not in ("", "identity"):
-            self.coding = encoding
+        self.coded = headers.get("content-encoding", "").lower() not in ("", "identity")
 
     def on_body(self, body: bytes) -> None:
         """Keeps body bytes for `take`."""
