@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import TextIO
 from urllib.parse import urlsplit
 
@@ -12,26 +11,29 @@ from llmgateway_server import request_path
 from llmgateway_server.admission.authenticate import Authenticator
 from llmgateway_server.admission.gate import Gate
 from llmgateway_server.admission.throttle import Throttle
-from llmgateway_server.config.load import ConfigError, resolve_secret
-from llmgateway_server.config.settings import ModelSettings, PriceSettings, ProviderSettings, Settings
+from llmgateway_server.config.catalog import configured_models
+from llmgateway_server.config.load import ConfigError, resolve_secret, secret_source
+from llmgateway_server.config.settings import ProviderSettings, Settings
 from llmgateway_server.contract import schema
 from llmgateway_server.core.calls import Attempt
 from llmgateway_server.core.clock import Clock, SystemClock
 from llmgateway_server.core.errors import RequestError
-from llmgateway_server.core.money import Price
 from llmgateway_server.core.reply import Opened
 from llmgateway_server.core.requests import Operation
 from llmgateway_server.core.secret import Secret
-from llmgateway_server.core.targets import Model, Target
+from llmgateway_server.core.targets import Model
 from llmgateway_server.observe.log import logger
 from llmgateway_server.observe.records import Records
 from llmgateway_server.observe.statistics import Statistics
 from llmgateway_server.observe.trace import tracing_from_environment
 from llmgateway_server.pipeline.ring import RingGateway, attempt_ring, call_ring
+from llmgateway_server.providers.egress.fetch import Egress
 from llmgateway_server.providers.http_provider import Account, HttpProvider
+from llmgateway_server.providers.keys import KeyRing, ReadSecret
+from llmgateway_server.providers.models import vendor_models
 from llmgateway_server.providers.provider import Provider
 from llmgateway_server.providers.simulator.simulator import Simulator
-from llmgateway_server.providers.vendors import SIMULATOR, VENDORS, Vendor, bearer
+from llmgateway_server.providers.vendors import SIMULATOR, VENDORS, Vendor
 from llmgateway_server.providers.wire.http1 import Http1Wire
 from llmgateway_server.providers.wire.httpx_wire import HttpxWire
 from llmgateway_server.providers.wire.port import Origin, Wire, WireLimits
@@ -39,7 +41,6 @@ from llmgateway_server.routing.catalog import Catalog
 from llmgateway_server.transport.server import Server
 from llmgateway_server.transport.services.llm_gateway import LlmGatewayService
 
-PICO_PER_USD_PER_MILLION = Decimal(1_000_000)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -69,6 +70,7 @@ class App:
         self._clock = clock or SystemClock()
         self._log = logger("app")
         self._gate = Gate(settings.gate)
+        self._egress = Egress(settings.egress)
         self._providers = {name: self._provider(name, account) for name, account in settings.providers.items()}
         throttle = Throttle(settings.throttle, self._clock)
         self.parts = request_path.Parts(
@@ -133,6 +135,7 @@ class App:
         await self._gate.stop()
         for provider in self._providers.values():
             await provider.aclose()
+        await self._egress.aclose()
         self.parts.records.flush()
         self._log.info("stopped")
 
@@ -142,11 +145,17 @@ class App:
     def _secret(self, reference: str, field: str) -> Secret:
         return resolve_secret(reference, self._environment, field)
 
+    def _key_sources(self, name: str, account: ProviderSettings) -> tuple[ReadSecret, ...]:
+        field = f"providers.{name}.api_key"
+        references = {field: account.api_key} if account.api_key else {}
+        references |= {f"{field}s[{i}]": reference for i, reference in enumerate(account.api_keys)}
+        return tuple(secret_source(each, self._environment, where) for where, each in references.items())
+
     def _provider(self, name: str, account: ProviderSettings) -> Provider:
         if account.vendor == SIMULATOR:
             return Simulator(self._clock, name)
         vendor = VENDORS[account.vendor]
-        url = urlsplit(account.base_url or vendor.base_url)
+        url = urlsplit(account.address)
         if url.scheme not in DEFAULT_PORTS or not url.hostname or url.query or url.username:
             raise ConfigError(f"providers.{name}.base_url: must be an http or https address without a query")
         return HttpProvider(
@@ -155,18 +164,20 @@ class App:
                 vendor=vendor.name,
                 path_prefix=url.path.rstrip("/"),
                 quirks=vendor.quirks,
-                credentials=bearer,
+                dialects=tuple(dialect() for dialect in vendor.dialects),
+                credentials=vendor.credentials,
+                counting_dialect=vendor.counting_dialect,
                 models=_vendor_models(name, vendor),
             ),
-            vendor.dialect(),
             _wire(Origin(url.scheme, url.hostname, url.port or DEFAULT_PORTS[url.scheme]), account.proxy),
-            self._secret(account.api_key, f"providers.{name}.api_key"),
+            KeyRing(name, self._key_sources(name, account), self._clock),
+            self._egress,
             self._clock,
         )
 
     def _catalog(self) -> Catalog:
         models = [model for provider in self._providers.values() for model in provider.models()]
-        models += [self._model(name, model) for name, model in self.settings.models.items()]
+        models += configured_models(self.settings.models, self._providers, models)
         defaults = {}
         if self.settings.default_model:
             defaults[Operation.COMPLETE] = defaults[Operation.COUNT_TOKENS] = self.settings.default_model
@@ -181,30 +192,10 @@ class App:
                 raise ConfigError(f"default_model: there is no model {self.settings.default_model}") from None
         return catalog
 
-    def _model(self, name: str, model: ModelSettings) -> Model:
-        targets = tuple(
-            Target(
-                provider=target.provider,
-                vendor=self._providers[target.provider].vendor,
-                upstream_model=target.model,
-                price=_price(target.price),
-            )
-            for target in model.targets
-        )
-        operations = frozenset.intersection(*(self._providers[target.provider].operations for target in targets))
-        return Model(name=name, targets=targets, operations=operations, aliases=model.aliases)
-
 
 def _vendor_models(provider: str, vendor: Vendor) -> tuple[Model, ...]:
-    return tuple(
-        Model(
-            name=name,
-            targets=(Target(provider=provider, vendor=vendor.name, upstream_model=name),),
-            operations=vendor.dialect.operations,
-            capabilities=frozenset({"STREAMING"}),
-        )
-        for name in vendor.model_names
-    )
+    operations = frozenset({Operation.COUNT_TOKENS}.union(*(dialect.operations for dialect in vendor.dialects)))
+    return vendor_models(provider, vendor.name, operations)
 
 
 def _wire(origin: Origin, proxy: str) -> Wire:
@@ -215,19 +206,3 @@ def _wire(origin: Origin, proxy: str) -> Wire:
     if proxy:
         return HttpxWire(origin, limits=WireLimits(), ssl_context=context, proxy=proxy)
     return Http1Wire(origin, limits=WireLimits(), ssl_context=context)
-
-
-def _price(price: PriceSettings | None) -> Price | None:
-    if price is None:
-        return None
-    return Price(
-        input_pico_usd=_pico(price.input_usd),
-        output_pico_usd=_pico(price.output_usd),
-        cache_read_pico_usd=None if price.cache_read_usd is None else _pico(price.cache_read_usd),
-        cache_write_pico_usd=None if price.cache_write_usd is None else _pico(price.cache_write_usd),
-        version=price.version,
-    )
-
-
-def _pico(usd_per_million: Decimal) -> int:
-    return int(usd_per_million * PICO_PER_USD_PER_MILLION)

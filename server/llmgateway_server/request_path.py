@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from llmgateway_server.admission.authenticate import Authenticator
 from llmgateway_server.admission.gate import Gate
 from llmgateway_server.admission.throttle import Throttle
+from llmgateway_server.attempts.bounds import Bounds
 from llmgateway_server.attempts.meter import Meter
 from llmgateway_server.attempts.timeouts import Timeouts
 from llmgateway_server.config.settings import Settings
@@ -83,6 +84,7 @@ def attempt_stages(parts: Parts) -> tuple[AttemptStage, ...]:
     """Returns the attempt ring without the provider: once per try, on the chosen target."""
     return (
         Meter(parts.clock, parts.tracing),
+        Bounds(parts.settings.bounds),
         Timeouts(parts.settings.timeouts, parts.clock),
     )
 

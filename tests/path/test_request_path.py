@@ -16,7 +16,8 @@ request ring: once per call, decoded message
   screen        on the way in before anything is cached or spent, on the way out after everything that could add text
   failover      last: everything before it happens once per call, everything after it once per attempt
 attempt ring: once per try, chosen target
-  meter         around the timeouts, because it decides the outcome and must see the reason
+  meter         outermost, because it decides the outcome and must see the reason
+  bounds        around the timeouts, one of whose ends becomes the reply's own; inside the meter, which charges it
   timeouts      innermost, so that everything around it sees the reason and not a cancelled task
   provider      encodes, exchanges bytes, decodes"""
 

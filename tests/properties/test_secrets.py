@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,19 +12,14 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 import pytest
-import structlog
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llmgateway.v1 import completion_pb2
-from llmgateway_server import app as app_module
 from llmgateway_server.admission.keys import new_key
 from llmgateway_server.core.secret import Secret
-from llmgateway_server.observe import log
-from llmgateway_server.observe.trace import OtelTracing
 from llmgateway_server.routing.catalog import Catalog
 from llmgateway_server.testing.gateway import RunningGateway, running_gateway
+from tests.faults.canary import Outputs as Channels
+from tests.faults.canary import names_of
 from tests.properties.loop import ask, read_stream, refusal
 
 PROVIDER_KEY = "sk-canary-provider-key-51cc"
@@ -148,14 +141,8 @@ class Echo:
         writer.write(head.encode() + body)
 
 
-class Outputs:
-    """Everything that leaves the process, by channel."""
-
-    def __init__(self, caplog: pytest.LogCaptureFixture, spans: InMemorySpanExporter) -> None:
-        self.log = io.StringIO()
-        self.calls: list[str] = []
-        self._caplog = caplog
-        self._spans = spans
+class Outputs(Channels):
+    """What comes out, and what calls tell."""
 
     async def call(self, call: Any) -> str:
         """Reads a call to its end and notes all of it; returns the reason of its failure."""
@@ -168,49 +155,21 @@ class Outputs:
             else:
                 self.calls.append(str(await call))
         except grpc.aio.AioRpcError as error:
-            raw = [str(value) for _, value in error.trailing_metadata() or ()]
-            self.calls += [str(error.details()), str(error.debug_error_string()), *raw]
+            self.failed(error)
             return refusal(error).reason
         finally:
             self.calls.append(str(await call.initial_metadata() if call.done() and not call.cancelled() else ""))
             self.calls.append(str(await call.trailing_metadata() if call.done() and not call.cancelled() else ""))
         return ""
 
-    def check(self, gateway: RunningGateway, capsys: pytest.CaptureFixture[str]) -> None:
-        out, err = capsys.readouterr()
-        app = gateway.app
-        channels = {
-            "call": "\n".join(self.calls),
-            "records": gateway.record_text(),
-            "log": self.log.getvalue(),
-            "standard library's log": self._caplog.text,
-            "spans": "\n".join(str(span.to_json()) for span in self._spans.get_finished_spans()),
-            "standard output": out,
-            "standard error": err,
-            "names of objects": f"{app!r} {app.parts.authenticator!r} {app._providers!r} {KEY.key!r} {KEY.key}",
-        }
-        assert channels["records"]
-        assert channels["spans"]
-        for name, text in channels.items():
-            for kind, canary in CANARIES.items():
-                assert canary not in text, f"{kind} in {name}"
-                assert canary.encode().hex() not in text, f"{kind} in {name}"
+    def check(self, gateway: RunningGateway, **more: str) -> None:
+        super().check(gateway, **more, names=names_of(gateway, KEY.key))
 
 
 @pytest.fixture
-def outputs(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outputs]:
-    spans = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
-    monkeypatch.setattr(app_module, "tracing_from_environment", lambda: OtelTracing(provider.get_tracer("test")))
-    made = Outputs(caplog, spans)
-    caplog.set_level(logging.DEBUG)
-    level = logging.getLogger("grpc").level
-    log.configure(log.LogSettings(level="info", format="json"), made.log)
-    yield made
-    structlog.reset_defaults()
-    logging.getLogger("grpc").setLevel(level)
-    provider.shutdown()
+def outputs() -> Iterator[Outputs]:
+    with Outputs(CANARIES) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -239,17 +198,15 @@ def both(gateway: RunningGateway, request: Any, metadata: Any = METADATA_SENT) -
     return stub.Complete(request, metadata=metadata), stub.StreamComplete(request, metadata=metadata)
 
 
-async def test_success(outputs: Outputs, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_success(outputs: Outputs) -> None:
     async with Echo() as echo, guarded(echo) as gateway:
         for call in both(gateway, ask(PROMPT, "up/ok")):
             assert await outputs.call(call) == ""
-        outputs.check(gateway, capsys)
+        outputs.check(gateway)
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, "cut"])
-async def test_what_a_provider_says_of_a_failure(
-    outputs: Outputs, capsys: pytest.CaptureFixture[str], fault: str
-) -> None:
+async def test_what_a_provider_says_of_a_failure(outputs: Outputs, fault: str) -> None:
     async with Echo() as echo, guarded(echo) as gateway:
         unary, stream = both(gateway, ask(PROMPT, f"up/{fault}"))
         if fault == "cut":
@@ -257,19 +214,19 @@ async def test_what_a_provider_says_of_a_failure(
             assert await outputs.call(stream) == "UPSTREAM_ERROR"
         else:
             assert {await outputs.call(unary), await outputs.call(stream)} == {FAULTS[fault]}
-        outputs.check(gateway, capsys)
+        outputs.check(gateway)
         assert ("call_failed" in outputs.log.getvalue()) or fault not in ("400", "401", "500")
 
 
 @pytest.mark.parametrize(("provider", "reason"), [("gone", "UPSTREAM_UNREACHABLE"), ("tls", "UPSTREAM_TLS")])
-async def test_no_connection(outputs: Outputs, capsys: pytest.CaptureFixture[str], provider: str, reason: str) -> None:
+async def test_no_connection(outputs: Outputs, provider: str, reason: str) -> None:
     async with Echo() as echo, guarded(echo) as gateway:
         for call in both(gateway, ask(PROMPT, f"{provider}/ok")):
             assert await outputs.call(call) == reason
-        outputs.check(gateway, capsys)
+        outputs.check(gateway)
 
 
-async def test_callers_who_leave(outputs: Outputs, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_callers_who_leave(outputs: Outputs) -> None:
     async with Echo() as echo, guarded(echo) as gateway:
         for method in (gateway.stub.Complete, gateway.stub.StreamComplete):
             echo.heard.clear()
@@ -283,7 +240,7 @@ async def test_callers_who_leave(outputs: Outputs, capsys: pytest.CaptureFixture
             ask(PROMPT, "up/hang", limits=completion_pb2.CallLimits(max_latency_ms=50)), metadata=METADATA_SENT
         )
         assert await outputs.call(call) == "DEADLINE_EXCEEDED"
-        outputs.check(gateway, capsys)
+        outputs.check(gateway)
 
 
 def bad_requests() -> dict[str, tuple[completion_pb2.CompleteRequest, str]]:
@@ -305,34 +262,34 @@ def bad_requests() -> dict[str, tuple[completion_pb2.CompleteRequest, str]]:
 
 
 @pytest.mark.parametrize("name", list(bad_requests()))
-async def test_refused_requests(outputs: Outputs, capsys: pytest.CaptureFixture[str], name: str) -> None:
+async def test_refused_requests(outputs: Outputs, name: str) -> None:
     request, reason = bad_requests()[name]
     async with Echo() as echo, guarded(echo) as gateway:
         for call in both(gateway, request):
             assert await outputs.call(call) == reason
-        outputs.check(gateway, capsys)
+        outputs.check(gateway)
 
 
-async def test_bytes_that_are_no_message(outputs: Outputs, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_bytes_that_are_no_message(outputs: Outputs) -> None:
     async with Echo() as echo, guarded(echo) as gateway:
         method: Any = gateway.channel.unary_unary("/llmgateway.v1.LlmGatewayService/Complete")
         call = method(b"\xff\xff" + PROMPT.encode(), metadata=METADATA_SENT)
         assert await outputs.call(call) == "MALFORMED_REQUEST"
-        outputs.check(gateway, capsys)
+        outputs.check(gateway)
 
 
 @pytest.mark.parametrize("which", ["wrong key", "unknown key", "forged key", "hash of the key", "none"])
 @pytest.mark.parametrize("header", ["authorization", "x-api-key"])
-async def test_wrong_keys(outputs: Outputs, capsys: pytest.CaptureFixture[str], which: str, header: str) -> None:
+async def test_wrong_keys(outputs: Outputs, which: str, header: str) -> None:
     key = CANARIES.get(which, "")
     metadata = ((header, f"Bearer {key}" if header == "authorization" else key), *METADATA_SENT[1:])
     async with Echo() as echo, guarded(echo) as gateway:
         for call in both(gateway, ask(PROMPT), metadata):
             assert await outputs.call(call) == "INVALID_CREDENTIALS"
-        outputs.check(gateway, capsys)
+        outputs.check(gateway)
 
 
-async def test_defects(outputs: Outputs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_defects(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*_: object) -> None:
         raise RuntimeError(f"{PROMPT} {PROVIDER_KEY}") from ValueError(PEPPER)
 
@@ -340,12 +297,11 @@ async def test_defects(outputs: Outputs, capsys: pytest.CaptureFixture[str], mon
     async with Echo() as echo, guarded(echo) as gateway:
         for call in both(gateway, ask(PROMPT)):
             assert await outputs.call(call) == "INTERNAL"
-        outputs.check(gateway, capsys)
+        outputs.check(gateway)
         assert "RuntimeError at" in outputs.log.getvalue()
 
 
 async def test_a_provider_s_words_are_in_no_log_at_any_level(outputs: Outputs) -> None:
-    log.configure(log.LogSettings(level="debug", format="json"), outputs.log)
     async with Echo() as echo, guarded(echo) as gateway:
         await outputs.call(gateway.stub.Complete(ask("hi", "up/400"), metadata=METADATA_SENT))
     lines = [json.loads(line) for line in outputs.log.getvalue().splitlines()]

@@ -2,7 +2,8 @@
 
 | how it ended | charge |
 | --- | --- |
-| answered | CU: what the provider reported; without figures CP, estimated |
+| answered | CU: what the provider reported; CP where a total is missing or cannot be believed, estimated |
+| cut off by us (`attempts.bounds`) | CP: input and delivered output, estimated |
 | anyhow, after content was delivered | CP: input and delivered output, estimated |
 | the caller left before content, the request was sent | CI: input, estimated |
 | everything else | C0 |
@@ -14,6 +15,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
+from llmgateway_server.attempts.believable import filled, is_believable
+from llmgateway_server.attempts.bounds import CutOff
 from llmgateway_server.core.calls import Attempt, Charge, Notice, NoticeCode, Outcome
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import CallEndedError, DefectError, GatewayError, UpstreamError
@@ -21,6 +24,7 @@ from llmgateway_server.core.events import (
     CONTENT,
     Finished,
     MediaDelta,
+    PartFinished,
     ReasoningDelta,
     TextDelta,
     ToolArgumentsDelta,
@@ -31,6 +35,7 @@ from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
 from llmgateway_server.core.requests import Operation
 from llmgateway_server.core.usage import Usage, UsageSource, estimate_token_count
+from llmgateway_server.observe.log import logger
 from llmgateway_server.observe.trace import Tracing
 
 
@@ -43,7 +48,7 @@ class Meter:
     """
 
     name = "meter"
-    why = "around the timeouts, because it decides the outcome and must see the reason"
+    why = "outermost, because it decides the outcome and must see the reason"
 
     def __init__(self, clock: Clock, tracing: Tracing) -> None:
         self._clock = clock
@@ -78,6 +83,8 @@ class _Reading:
         self._clock = clock
         self._started_s = clock.monotonic_s()
         self._reported: Usage | None = None
+        self._doubted = False
+        self._cited = False
         self._delivered_bytes = 0
         self._delivered = False
         self.opened = False
@@ -90,8 +97,10 @@ class _Reading:
                     self._delivered_bytes += len(text) if text.isascii() else len(text.encode())
                 case MediaDelta(data=data):
                     self._delivered_bytes += len(data)
-                case UsageSnapshot(usage=usage):
-                    self._reported = usage
+                case PartFinished(citations=citations):
+                    self._cited = self._cited or bool(citations)
+                case UsageSnapshot():
+                    self._judge(event)
                 case Finished():
                     self._finish(event)
         record = self._attempt.record
@@ -99,14 +108,31 @@ class _Reading:
             self._delivered = True
             record.time_to_first_token_s = self._clock.monotonic_s() - self._started_s
 
+    def _judge(self, event: UsageSnapshot) -> None:
+        """Keeps a report that can be, and puts our own estimate in the place of one that cannot."""
+        estimate = self._estimate()
+        if is_believable(event.usage, estimate, self._attempt, cited=self._cited):
+            self._reported = event.usage
+            return
+        if not self._doubted:
+            self._doubted = True
+            _log_doubt(self._attempt, event.usage, estimate)
+        self._reported, event.usage = None, estimate
+
     def _finish(self, event: Finished) -> None:
+        if isinstance(event, CutOff):
+            self._reported = None
         self.ended(Outcome.SUCCEEDED, None)
         record = self._attempt.record
         event.usage, event.cost = record.usage, record.cost
         notices = self._attempt.call.notices
         if record.usage is not None and record.usage.source is UsageSource.ESTIMATED:
             notices.append(
-                Notice(NoticeCode.USAGE_ESTIMATED, "usage", "the provider reported no usage; the gateway estimated it")
+                Notice(
+                    NoticeCode.USAGE_ESTIMATED,
+                    "usage",
+                    "the provider did not report the whole usage, or nothing that can be; the gateway estimated it",
+                )
             )
         if record.usage is not None and record.cost is None:
             notices.append(
@@ -128,21 +154,43 @@ class _Reading:
         record.charge, record.usage = self._charge(outcome)
         price = record.target.price
         if record.usage is not None and price is not None:
-            record.cost = cost_of(record.usage, price)
+            request = self._attempt.call.request
+            record.cost = cost_of(record.usage, price, getattr(request, "service_tier", ""))
 
     def _charge(self, outcome: Outcome) -> tuple[Charge, Usage | None]:
-        request = self._attempt.call.request
         if self._attempt.call.operation is Operation.COUNT_TOKENS:
             return Charge.NONE, None
+        estimate = self._estimate()
         if outcome is Outcome.SUCCEEDED and self._reported is not None:
-            return Charge.REPORTED, self._reported
-        input_tokens = estimate_token_count(request.input_byte_count)
+            usage = filled(self._reported, estimate, has_output=self._attempt.call.operation is Operation.COMPLETE)
+            return Charge.REPORTED if usage.source is UsageSource.REPORTED else Charge.DELIVERED, usage
         if outcome is Outcome.SUCCEEDED or self._delivered:
-            output_tokens = estimate_token_count(self._delivered_bytes)
-            return Charge.DELIVERED, Usage(input_tokens, output_tokens, source=UsageSource.ESTIMATED)
+            return Charge.DELIVERED, estimate
         if outcome is Outcome.CANCELLED and self._attempt.request_sent:
-            return Charge.INPUT, Usage(input_tokens, 0, source=UsageSource.ESTIMATED)
+            return Charge.INPUT, estimate
         return Charge.NONE, None
+
+    def _estimate(self) -> Usage:
+        """Returns our own count of what was sent and of what was delivered so far."""
+        return Usage(
+            estimate_token_count(self._attempt.call.request.input_byte_count),
+            estimate_token_count(self._delivered_bytes),
+            source=UsageSource.ESTIMATED,
+        )
+
+
+def _log_doubt(attempt: Attempt, reported: Usage, estimate: Usage) -> None:
+    """Tells the operator that a provider's figures were not used."""
+    logger("attempts").warning(
+        "usage cannot be believed",
+        provider=attempt.target.provider,
+        model=attempt.target.upstream_model.partition("?")[0],
+        call_id=attempt.call.scope.call_id,
+        reported_input=reported.input_token_count,
+        reported_output=reported.output_token_count,
+        estimated_input=estimate.input_token_count,
+        estimated_output=estimate.output_token_count,
+    )
 
 
 class _MeteredReply:

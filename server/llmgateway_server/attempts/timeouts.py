@@ -33,6 +33,13 @@ class TimeoutSettings(BaseModel):
     """Between two reads of a stream that bring content; pings do not count."""
 
 
+class DurationEndedError(UpstreamError):
+    """A stream that brings content outlived the duration that the gateway itself allows a call."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.UPSTREAM_TIMEOUT)
+
+
 class Timeouts:
     """See the module.
 
@@ -110,6 +117,8 @@ class _Waits:
         """Returns the error for a limit that ended."""
         if reason is Reason.DEADLINE_EXCEEDED:
             return CallEndedError(reason)
+        if reason is Reason.UPSTREAM_TIMEOUT and self._first_token_seen:
+            return DurationEndedError()
         return UpstreamError(reason)
 
 

@@ -67,6 +67,52 @@ def path(config: ConfigOption = None) -> None:
         _fail(str(error))
 
 
+@app.command()
+def models(
+    config: ConfigOption = None,
+    provider: Annotated[str, typer.Option(help="Only models of this provider.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")] = False,
+) -> None:
+    """Print the catalogue: status, limits, prices in US dollars per million tokens, capabilities. Asks no provider."""
+    from llmgateway_server.app import App
+    from llmgateway_server.cli.models import of_provider, show_table, write_json
+    from llmgateway_server.config.load import ConfigError
+
+    settings = _settings(config, "")
+    if provider and provider not in settings.providers:
+        _fail(f"--provider: there is no provider {provider}; there are: {', '.join(sorted(settings.providers))}")
+    try:
+        catalog = App(settings, os.environ).parts.catalog
+    except ConfigError as error:
+        _fail(str(error))
+    (write_json if as_json else show_table)(of_provider(catalog.models(), provider), sys.stdout)
+
+
+@app.command("test-provider")
+def check_provider(
+    name: Annotated[str, typer.Argument(help="A configured provider.")],
+    config: ConfigOption = None,
+    model: Annotated[str, typer.Option(help="Its model to ask. Default: the cheapest of the catalogue.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Ask a provider for two tiny answers, one unary and one streamed, and say what is wrong if any is."""
+    from llmgateway_server.cli import provider_check
+    from llmgateway_server.cli.serve import run_loop
+    from llmgateway_server.config.load import ConfigError
+
+    settings = _settings(config, "")
+    if name not in settings.providers:
+        _fail(f"there is no provider {name}; there are: {', '.join(sorted(settings.providers))}")
+    try:
+        verdict = run_loop(provider_check.examine(settings, os.environ, name, model))
+    except ConfigError as error:
+        _fail(str(error))
+    except provider_check.NoModelError:
+        _fail(f"the catalogue has no model of {name}: name one with --model")
+    (provider_check.write_json if as_json else provider_check.show)(verdict, sys.stdout)
+    sys.exit(0 if verdict.ok else EXIT_FAILED)
+
+
 @keys.command("new")
 def keys_new(
     tenant: Annotated[str, typer.Option(help="Whom the key belongs to.")] = "default",

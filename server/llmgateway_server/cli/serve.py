@@ -7,12 +7,14 @@ import gc
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from llmgateway_server.app import App
 from llmgateway_server.config.load import ConfigError
 from llmgateway_server.config.settings import Settings
 from llmgateway_server.observe import log
+
+T = TypeVar("T")
 
 
 def run(settings: Settings, environment: Mapping[str, str]) -> int:
@@ -31,7 +33,7 @@ def run(settings: Settings, environment: Mapping[str, str]) -> int:
         return 1
 
 
-def run_loop(main: Coroutine[Any, Any, int]) -> int:
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine on uvloop where it is installed, otherwise on asyncio."""
     try:
         import uvloop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from llmgateway_server.config.settings import Settings
 from llmgateway_server.core.secret import Secret
+from llmgateway_server.observe.log import logger
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -86,15 +87,78 @@ def resolve_secret(reference: str, environment: Mapping[str, str], field: str) -
     scheme, colon, name = reference.partition(":")
     if not colon or scheme not in ("env", "file"):
         return Secret(reference)
-    if scheme == "env":
-        text = environment.get(name, "")
-        if not text:
-            raise ConfigError(f"{field}: the environment variable {name} is not set")
-        return Secret(text)
-    try:
-        text = Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{field}: the file {name} cannot be read") from error
+    if scheme == "file":
+        return SecretFile(Path(name), field).read()
+    text = environment.get(name, "")
     if not text:
-        raise ConfigError(f"{field}: the file {name} is empty")
+        raise ConfigError(f"{field}: the environment variable {name} is not set")
     return Secret(text)
+
+
+def secret_source(reference: str, environment: Mapping[str, str], field: str) -> Callable[[], Secret]:
+    """Returns a function that gives the secret as it is now; only a file changes while the gateway runs.
+
+    Raises:
+        ConfigError: as `resolve_secret`.
+    """
+    scheme, _, name = reference.partition(":")
+    if scheme == "file":
+        source = SecretFile(Path(name), field)
+        source.read()
+        return source.current
+    secret = resolve_secret(reference, environment, field)
+    return lambda: secret
+
+
+class SecretFile:
+    """A file with a secret, read again when it was written or replaced (also by a link to another file).
+
+    Args:
+        path: of the file.
+        field: path of the setting, for errors.
+    """
+
+    def __init__(self, path: Path, field: str) -> None:
+        self._path = path
+        self._field = field
+        self._secret = Secret("")
+        self._seen: tuple[int, ...] = ()
+        self._log = logger("config")
+
+    def read(self) -> Secret:
+        """Returns what the file holds, without blanks around it.
+
+        Raises:
+            ConfigError: the file cannot be read or is empty.
+        """
+        try:
+            seen = self._stamp()
+            text = self._path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self._field}: the file {self._path} cannot be read") from error
+        if not text:
+            raise ConfigError(f"{self._field}: the file {self._path} is empty")
+        self._seen = seen
+        if text != self._secret.reveal():  # the same secret stays the same object
+            self._secret = Secret(text)
+        return self._secret
+
+    def current(self) -> Secret:
+        """Returns the secret; the last good one while the file is being replaced or cannot be read."""
+        try:
+            stamp = self._stamp()
+        except OSError:
+            stamp = ()
+        if stamp == self._seen:
+            return self._secret
+        try:
+            return self.read()
+        except ConfigError:
+            if stamp != self._seen:
+                self._log.error("secret file cannot be read; the last good secret stays", field=self._field)
+            self._seen = stamp
+            return self._secret
+
+    def _stamp(self) -> tuple[int, ...]:
+        found = self._path.stat()
+        return (found.st_ino, found.st_mtime_ns, found.st_size)

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,9 +15,12 @@ from llmgateway_server.admission.authenticate import AuthSettings
 from llmgateway_server.admission.deadline import DeadlineSettings
 from llmgateway_server.admission.gate import GateSettings
 from llmgateway_server.admission.throttle import ThrottleSettings
+from llmgateway_server.attempts.bounds import BoundSettings
 from llmgateway_server.attempts.timeouts import TimeoutSettings
+from llmgateway_server.core.targets import Capability, InferenceType, ModelStatus
 from llmgateway_server.observe.log import LogSettings
 from llmgateway_server.pipeline.screen import ScreenSettings
+from llmgateway_server.providers.egress.settings import EgressSettings
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
 from llmgateway_server.transport.server import ServerSettings
 from llmgateway_server.transport.services.llm_gateway import StreamSettings
@@ -34,14 +37,19 @@ class ProviderSettings(_Section):
     """One upstream account."""
 
     vendor: str
-    """A name of the vendor table: `simulator`, `openai`, `openai-compatible`."""
+    """A name of the vendor table: `simulator`, `openai`, `anthropic`, `openai-compatible`."""
     base_url: str = ""
-    """Where its API is, up to and including the version, for example `http://127.0.0.1:8000/v1`. Default.
+    """Where its API is, up to and including the version, for example `http://127.0.0.1:8000/v1`.
 
-    The vendor's.
+    Default: the vendor's.
     """
     api_key: str = ""
-    """Secret reference: `env:NAME`, `file:PATH` or the key itself. Empty: none is sent."""
+    """Secret reference: `env:NAME`, `file:PATH` or the key itself. Empty: none is sent.
+
+    A file is read again when it changes; the next attempt uses what it holds then.
+    """
+    api_keys: tuple[str, ...] = ()
+    """Several keys instead of one, each a secret reference. They take turns; one that is refused is set aside."""
     proxy: str = ""
     """HTTP proxy for this account, for example `http://127.0.0.1:3128`. Empty: none; the environment's is not used."""
 
@@ -49,19 +57,59 @@ class ProviderSettings(_Section):
     def _known_vendor(self) -> Self:
         if self.vendor != SIMULATOR and self.vendor not in VENDORS:
             raise ValueError(f"vendor must be one of {', '.join([SIMULATOR, *VENDORS])}")
+        if self.api_key and self.api_keys:
+            raise ValueError("api_key and api_keys cannot both be set")
         if self.vendor in VENDORS and not (self.base_url or VENDORS[self.vendor].base_url):
             raise ValueError(f"base_url is required for the vendor {self.vendor}")
         return self
 
+    @property
+    def address(self) -> str:
+        """The base URL in force; empty for the simulator."""
+        return self.base_url or (VENDORS[self.vendor].base_url if self.vendor in VENDORS else "")
 
-class PriceSettings(_Section):
+
+Usd = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6)]
+"""US dollars per million tokens; a millionth of a dollar is the smallest step."""
+
+
+class RateSettings(_Section):
     """Prices in US dollars per million tokens."""
 
-    input_usd: Decimal = Field(ge=0, max_digits=12, decimal_places=6)
-    output_usd: Decimal = Field(ge=0, max_digits=12, decimal_places=6)
-    cache_read_usd: Decimal | None = Field(default=None, ge=0, max_digits=12, decimal_places=6)
-    cache_write_usd: Decimal | None = Field(default=None, ge=0, max_digits=12, decimal_places=6)
-    version: str = "configured"
+    input_usd: Usd
+    output_usd: Usd
+    cache_read_usd: Usd | None = None
+    """Input read from the vendor's cache. Default: as input."""
+    cache_write_usd: Usd | None = None
+    """Input written to the vendor's cache for five minutes. Default: as input."""
+    cache_write_1h_usd: Usd | None = None
+    """Input written to the vendor's cache for one hour. Default: as for five minutes."""
+    input_audio_usd: Usd | None = None
+    """Input of sound. Default: as input."""
+    output_audio_usd: Usd | None = None
+    """Output of sound. Default: as output."""
+
+
+class PriceTierSettings(RateSettings):
+    """Prices of calls with a long input; they hold for all tokens of such a call."""
+
+    above_input_tokens: int = Field(ge=1)
+    """For calls with more input tokens than this, cached ones included."""
+
+
+class PriceSettings(RateSettings):
+    """What a target costs, instead of what the price list says."""
+
+    tiers: tuple[PriceTierSettings, ...] = ()
+    version: str = Field(default="configured", max_length=64)
+    """Stands in every cost, so that a bill can be checked against its price."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        thresholds = [tier.above_input_tokens for tier in self.tiers]
+        if thresholds != sorted(set(thresholds)):
+            raise ValueError("tiers must stand by above_input_tokens, lowest first, each once")
+        return self
 
 
 class TargetSettings(_Section):
@@ -72,14 +120,31 @@ class TargetSettings(_Section):
     model: str = Field(pattern=UPSTREAM_MODEL)
     """The model's name there."""
     price: PriceSettings | None = None
+    """Default: what the vendor's price list says of the model's name, if it has one."""
+    dialect: str = Field(default="", pattern="^[a-z0-9_]{0,64}$")
+    """The wire format to speak with it, for example `openai_responses`. Default: what is known to suit the model."""
 
 
 class ModelSettings(_Section):
-    """One public name."""
+    """One public name. What is left out comes from what is known of the targets' models."""
 
-    targets: tuple[TargetSettings, ...] = Field(min_length=1)
-    """Where it goes, in order of preference."""
+    targets: tuple[TargetSettings, ...] = ()
+    """Where it goes, in order of preference. Default: those of the model of this name that a vendor brings."""
     aliases: tuple[str, ...] = ()
+    """Other names. With the targets of a vendor's model they are added to its own."""
+    capabilities: tuple[Capability, ...] | None = None
+    """All that it can do."""
+    context_token_count: int | None = Field(default=None, ge=1)
+    """Most tokens of input and output together."""
+    max_output_token_count: int | None = Field(default=None, ge=1)
+    """Most output tokens."""
+    tier: Literal["BASIC", "STANDARD", "PREMIUM"] | None = None
+    status: ModelStatus | None = None
+    """`READY`; `DEPRECATED`: it answers with a notice; `NOT_READY`: it is refused, and others are named."""
+    status_reason: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    """Why, and what to use instead; callers see it."""
+    inference_type: InferenceType = InferenceType.ON_DEMAND
+    """`ON_DEMAND`, or `PROVISIONED` for reserved capacity."""
 
 
 class Settings(_Section):
@@ -92,6 +157,8 @@ class Settings(_Section):
     throttle: ThrottleSettings = ThrottleSettings()
     deadlines: DeadlineSettings = DeadlineSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    bounds: BoundSettings = BoundSettings()
+    egress: EgressSettings = EgressSettings()
     screen: ScreenSettings = ScreenSettings()
     log: LogSettings = LogSettings()
     records: bool = True
@@ -99,7 +166,7 @@ class Settings(_Section):
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     """Accounts by name."""
     models: dict[str, ModelSettings] = Field(default_factory=dict)
-    """Public names beyond those that the vendors bring."""
+    """Public names beyond those that the vendors bring, and changes to those."""
     default_model: str = ""
     """What an empty model name stands for. Default: the simulator's chat model where it is configured."""
     max_attempts: int = Field(default=3, ge=1, le=3)

@@ -10,11 +10,20 @@ from llmgateway.v1 import model_pb2, routing_pb2
 from llmgateway_server.contract.reply_out import target_message
 from llmgateway_server.contract.schema import refuse
 from llmgateway_server.core.errors import Violation
-from llmgateway_server.core.money import PICO_PER_NANO, Price
+from llmgateway_server.core.money import PICO_PER_NANO, Price, Rates
 from llmgateway_server.core.requests import Operation
-from llmgateway_server.core.targets import Model
+from llmgateway_server.core.targets import Capability, Model
 
 DEFAULT_PAGE_SIZE = 100
+_MEDIA_INPUT = frozenset({Capability.VISION, Capability.AUDIO_INPUT, Capability.DOCUMENT_INPUT})
+_OPTIONAL_RATES = {
+    "cache_read_nano_usd_per_token": "cache_read_pico_usd",
+    "cache_write_nano_usd_per_token": "cache_write_5m_pico_usd",
+    "cache_write_1h_nano_usd_per_token": "cache_write_1h_pico_usd",
+    "input_audio_nano_usd_per_token": "input_audio_pico_usd",
+    "output_audio_nano_usd_per_token": "output_audio_pico_usd",
+}
+"""Our rate by the message's field."""
 
 
 def models_page(request: Any, models: list[Model]) -> model_pb2.ListModelsResponse:
@@ -50,7 +59,7 @@ def model_message(model: Model) -> model_pb2.Model:
         tier=model_pb2.ModelTier.Value(f"MODEL_TIER_{model.tier or 'UNSPECIFIED'}"),
         status=model_pb2.ModelStatus.Value(f"MODEL_STATUS_{model.status}"),
         status_reason=model.status_reason,
-        inference_type=model_pb2.INFERENCE_TYPE_ON_DEMAND,
+        inference_type=model_pb2.InferenceType.Value(f"INFERENCE_TYPE_{model.inference_type}"),
         aliases=model.aliases,
     )
     for target in model.targets:
@@ -63,21 +72,32 @@ def model_message(model: Model) -> model_pb2.Model:
 def _modality(model: Model) -> model_pb2.Modality.ValueType:
     if Operation.EMBED in model.operations and Operation.COMPLETE not in model.operations:
         return model_pb2.MODALITY_TEXT_TO_EMBEDDING
-    if "VISION" in model.capabilities:
+    if Capability.IMAGE_GENERATION in model.capabilities and Operation.COMPLETE not in model.operations:
+        return model_pb2.MODALITY_TEXT_TO_IMAGE
+    if model.capabilities & _MEDIA_INPUT:
         return model_pb2.MODALITY_MULTIMODAL_TO_TEXT
     return model_pb2.MODALITY_TEXT_TO_TEXT
 
 
 def _price(price: Price) -> model_pb2.Price:
+    message = _rates(price)
+    message.version = price.version
+    for tier in price.tiers:
+        message.tiers.add(above_input_token_count=tier.above_input_token_count, price=_rates(tier.rates))
+    for name, other in price.service_tiers:
+        message.service_tiers.add(service_tier=name, price=_price(other))
+    return message
+
+
+def _rates(rates: Rates) -> model_pb2.Price:
     message = model_pb2.Price(
-        input_nano_usd_per_token=price.input_pico_usd / PICO_PER_NANO,
-        output_nano_usd_per_token=price.output_pico_usd / PICO_PER_NANO,
-        version=price.version,
+        input_nano_usd_per_token=rates.input_pico_usd / PICO_PER_NANO,
+        output_nano_usd_per_token=rates.output_pico_usd / PICO_PER_NANO,
     )
-    if price.cache_read_pico_usd is not None:
-        message.cache_read_nano_usd_per_token = price.cache_read_pico_usd / PICO_PER_NANO
-    if price.cache_write_pico_usd is not None:
-        message.cache_write_nano_usd_per_token = price.cache_write_pico_usd / PICO_PER_NANO
+    for field, rate in _OPTIONAL_RATES.items():
+        pico_usd = getattr(rates, rate)
+        if pico_usd is not None:
+            setattr(message, field, pico_usd / PICO_PER_NANO)
     return message
 
 

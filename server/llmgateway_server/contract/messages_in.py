@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llmgateway.v1 import message_pb2
+from llmgateway_server.contract.data_uri import is_data_uri, read_data_uri
 from llmgateway_server.contract.json_text import check_json_object
 from llmgateway_server.core.errors import Violation
 from llmgateway_server.core.messages import (
@@ -122,15 +123,15 @@ class Conversation:
 
     def _media(self, path: str, media: Any) -> MediaPart:
         inline = media.WhichOneof("source") == "data"
-        if inline and not media.mime_type:
+        mime_type, data, uri = media.mime_type, media.data if inline else None, None if inline else media.uri
+        if uri is not None and is_data_uri(uri):
+            named, data = read_data_uri(uri) or ("", None)
+            mime_type, uri = mime_type or named, None
+            if not data:
+                self._bad(f"{path}.uri", "must be a data address with content", "media.data_uri")
+        elif inline and not mime_type:
             self._bad(f"{path}.mime_type", "is required with data", "media.mime_type")
-        return MediaPart(
-            mime_type=media.mime_type,
-            data=media.data if inline else None,
-            uri=None if inline else media.uri,
-            filename=media.filename,
-            detail=_DETAILS.get(media.detail, ""),
-        )
+        return MediaPart(mime_type, data, uri, media.filename, _DETAILS.get(media.detail, ""))
 
     def _tool_call(self, path: str, call: Any) -> ToolCallPart:
         if call.id in self._call_ids:

@@ -25,8 +25,11 @@ from llmgateway_server.core.events import (
     ToolArgumentsDelta,
     UsageSnapshot,
 )
+from llmgateway_server.core.money import Cost, cost_of
 from llmgateway_server.core.reply import Batch, Reply
+from llmgateway_server.core.requests import CountTokensRequest
 from llmgateway_server.core.targets import Target
+from llmgateway_server.core.usage import Usage
 
 _PART_KINDS = {kind: reply_pb2.PartKind.Value(f"PART_KIND_{kind}") for kind in PartKind}
 _FINISH_REASONS = {reason: reply_pb2.FinishReason.Value(f"FINISH_REASON_{reason}") for reason in FinishReason}
@@ -166,6 +169,9 @@ async def folded_token_count(call: Call, reply: Reply) -> token_count_pb2.CountT
                 case TokensCounted():
                     message.input_token_count = event.input_token_count
                     message.method = token_count_pb2.TokenCountMethod.Value(f"TOKEN_COUNT_METHOD_{event.method}")
+                    estimate = _most_that_it_costs(call, event.input_token_count)
+                    if estimate is not None:
+                        message.cost_estimate.CopyFrom(cost_message(estimate))
                 case Finished():
                     _fill_facts(message, call, event)
     return message
@@ -176,6 +182,16 @@ def target_message(target: Target) -> routing_pb2.Target:
     return routing_pb2.Target(
         provider=target.provider, vendor=target.vendor, upstream_model=target.upstream_model, region=target.region
     )
+
+
+def _most_that_it_costs(call: Call, input_token_count: int) -> Cost | None:
+    """Returns the cost with all the output that is allowed; None without a price or without a known cap."""
+    request, target = call.request, call.attempts[-1].target
+    asked = request.completion.max_output_tokens if isinstance(request, CountTokensRequest) else None
+    cap = asked or target.profile.max_output_token_count
+    if target.price is None or cap is None:
+        return None
+    return cost_of(Usage(input_token_count=input_token_count, output_token_count=cap), target.price)
 
 
 def _fill_started(message: Any, call: Call, event: Started) -> None:
@@ -227,7 +243,7 @@ def _fill_summary(message: Any, call: Call, event: Finished) -> None:
         message.cost.CopyFrom(cost_message(event.cost))
     message.cache.status = reply_pb2.CACHE_STATUS_OFF
     settings = message.effective_settings
-    cap = getattr(call.request, "max_output_tokens", None)
+    cap = getattr(call.request, "max_output_tokens", None) or call.attempts[-1].max_output_tokens
     if cap is not None:
         settings.max_output_tokens = cap
     settings.timeout_ms = max(0, round((call.deadline.at_s - call.scope.started_s) * 1000))

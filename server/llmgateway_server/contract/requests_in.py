@@ -228,10 +228,21 @@ def _reasoning(message: Any) -> ReasoningOptions | None:
 
 
 def _provider_options(message: Any) -> dict[str, Any]:
-    """Returns the option messages that are set, by dialect."""
-    if not message.HasField("provider_options"):
-        return {}
-    return {field.name: value for field, value in message.provider_options.ListFields()}
+    """Returns the options that are set, by dialect and name."""
+    return _plain(message.provider_options) if message.HasField("provider_options") else {}
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    """Returns the fields that are set; an empty message is an empty dict."""
+    return {field.name: _plain_value(field, value) for field, value in message.ListFields()}
+
+
+def _plain_value(field: Any, value: Any) -> Any:
+    if field.message_type is None:
+        return list(value) if field.is_repeated else value
+    if field.message_type.GetOptions().map_entry:
+        return dict(value)
+    return [_plain(each) for each in value] if field.is_repeated else _plain(value)
 
 
 def _routing(message: Any) -> RoutingOptions:

@@ -89,6 +89,10 @@ class AttemptRecord:
     time_to_first_token_s: float | None = None
     request_bytes: int = 0
     response_bytes: int = 0
+    key_id: str = ""
+    """Which of the account's keys was used, by its place in the configuration; never the key."""
+    max_output_tokens: int | None = None
+    """Cap on output tokens that was sent although the caller set none, because the vendor demands one."""
 
     @property
     def usage_source(self) -> UsageSource | None:

@@ -42,10 +42,9 @@ class GatewayError(Exception):
     Args:
         reason: why.
         slots: values for the message template and for `ErrorInfo.metadata`: ids, names, limits; lowerCamel keys,
-        units in
-            the key. Never prompt, secret or provider text.
+            units in the key. Never prompt, secret or provider text.
         retry_after_s: when the same request may succeed, seconds from now; None where nobody knows or none helps.
-        violations: every bad field, for INVALID_REQUEST and UNSUPPORTED_OPTION.
+        violations: every bad field, for INVALID_REQUEST, UNSUPPORTED_OPTION and UPSTREAM_REJECTED_REQUEST.
         alternatives: model names that could be asked for instead.
         detail: for the log only; cut to `MAX_DETAIL_CHARS`.
     """
@@ -156,10 +155,13 @@ class UpstreamError(GatewayError):
         http_status: int | None = None,
         slots: dict[str, str] | None = None,
         retry_after_s: float | None = None,
+        violations: tuple[Violation, ...] = (),
         detail: str = "",
     ) -> None:
-        super().__init__(reason, slots=slots, retry_after_s=retry_after_s, detail=detail)
+        super().__init__(reason, slots=slots, retry_after_s=retry_after_s, violations=violations, detail=detail)
         self.http_status = http_status
+        self.another_key = False
+        """Whether the same target has another key that should be tried at once."""
 
 
 class CallEndedError(GatewayError):

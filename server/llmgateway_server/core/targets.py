@@ -17,6 +17,33 @@ class ModelStatus(StrEnum):
     DEPRECATED = "DEPRECATED"
 
 
+class InferenceType(StrEnum):
+    """How a provider runs a model."""
+
+    ON_DEMAND = "ON_DEMAND"
+    """By use."""
+    PROVISIONED = "PROVISIONED"
+    """By reserved capacity."""
+
+
+class Capability(StrEnum):
+    """Something that a model can do; what each means stands beside `Capability` in `routing.proto`."""
+
+    STREAMING = "STREAMING"
+    TOOLS = "TOOLS"
+    PARALLEL_TOOLS = "PARALLEL_TOOLS"
+    VISION = "VISION"
+    AUDIO_INPUT = "AUDIO_INPUT"
+    DOCUMENT_INPUT = "DOCUMENT_INPUT"
+    JSON_OBJECT = "JSON_OBJECT"
+    JSON_SCHEMA = "JSON_SCHEMA"
+    REASONING = "REASONING"
+    CODING = "CODING"
+    PROMPT_CACHE = "PROMPT_CACHE"
+    EMBEDDING = "EMBEDDING"
+    IMAGE_GENERATION = "IMAGE_GENERATION"
+
+
 class ReasoningStyle(StrEnum):
     """How a model is told how much to reason."""
 
@@ -45,6 +72,17 @@ class Profile:
     """Follows a JSON schema by itself; otherwise structured output is asked for by a forced tool."""
     tokenizer: str = ""
     """Name of the tokenizer that counts its text exactly (`o200k_base`, `cl100k_base`); empty where none is known."""
+    tier: str = ""
+    """`BASIC`, `STANDARD`, `PREMIUM` or empty."""
+    status: ModelStatus = ModelStatus.READY
+    status_reason: str = ""
+    """Why it is not READY, and what replaces it."""
+    dialect: str = ""
+    """The only wire format that serves it, by name; empty for the vendor's own choice."""
+    tools_dialect: str = ""
+    """The wire format for requests with tools, where the usual one refuses those of this model; empty: the usual."""
+    operations: frozenset[Operation] = frozenset(Operation)
+    """What it can be asked for, as far as it is known; its provider may do less."""
 
 
 NO_PROFILE = Profile()
@@ -83,6 +121,8 @@ class Model:
     """`BASIC`, `STANDARD`, `PREMIUM` or empty."""
     status: ModelStatus = ModelStatus.READY
     status_reason: str = ""
+    """Why it is not READY, and what replaces it."""
+    inference_type: InferenceType = InferenceType.ON_DEMAND
     aliases: tuple[str, ...] = ()
 
 

@@ -108,6 +108,7 @@ class Records:
             "first_token_ms": _ms(record.time_to_first_token_s),
             "request_bytes": record.request_bytes,
             "response_bytes": record.response_bytes,
+            "key_id": record.key_id or None,
             "input_tokens": usage.input_token_count if usage else None,
             "output_tokens": usage.output_token_count if usage else None,
             "usage_source": usage.source if usage else None,

@@ -1,4 +1,8 @@
-"""Resolves the model that the call names and checks that the caller may use it."""
+"""Resolves the model that the call names and checks that the caller may use it.
+
+A model that its provider does not know is as good as none: the caller is told what else there is, and the operator that
+the catalogue names it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from llmgateway_server.core.calls import Call, Notice, NoticeCode
-from llmgateway_server.core.errors import AccessError
+from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.reply import OpenCall, Reply
-from llmgateway_server.core.targets import ModelStatus
+from llmgateway_server.core.targets import Model, ModelStatus, Target
+from llmgateway_server.observe.log import logger
+from llmgateway_server.routing.alternatives import alternatives
 from llmgateway_server.routing.catalog import Catalog
 
 
@@ -17,7 +23,7 @@ class Authorize:
     """See the module.
 
     Args:
-        catalog: resolves names; rights are checked on the resolved one, so that an alias opens nothing.
+        catalog: resolves names and checks the caller's rights to what they stand for.
     """
 
     name = "authorize"
@@ -25,15 +31,52 @@ class Authorize:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._log = logger("pipeline")
 
     @asynccontextmanager
     async def open(self, call: Call, following: OpenCall) -> AsyncIterator[Reply]:
         """See `CallStage.open`."""
-        model = self._catalog.resolve(call.request.model, call.operation)
-        if not call.principal.may_use(model.name):
-            raise AccessError(Reason.MODEL_NOT_ALLOWED, slots={"model": model.name})
+        model = self._catalog.resolve(call.request.model, call.operation, call.principal.may_use)
         call.resolved, call.model = model, model.name
         if model.status is ModelStatus.DEPRECATED:
-            call.notices.append(Notice(NoticeCode.MODEL_DEPRECATED, model.name, f"{model.name} is deprecated"))
-        async with following(call) as reply:
-            yield reply
+            message = ": ".join(filter(None, (f"{model.name} is deprecated", model.status_reason)))
+            call.notices.append(Notice(NoticeCode.MODEL_DEPRECATED, model.name, message))
+        try:
+            async with following(call) as reply:
+                yield reply
+        except UpstreamError as error:
+            if error.reason is Reason.MODEL_NOT_FOUND:
+                error.alternatives = self._alternatives(call, model)
+            raise
+        finally:
+            for target in _unknown_targets(call):
+                self._report(call, target)
+
+    def _alternatives(self, call: Call, model: Model) -> tuple[str, ...]:
+        """Returns what the caller may ask for instead: models that stand for anything but what is unknown."""
+        unknown = {_place(target) for target in _unknown_targets(call)}
+        others = (
+            other
+            for other in self._catalog.models()
+            if call.principal.may_use(other.name) and not unknown.issuperset(map(_place, other.targets))
+        )
+        return alternatives(call.request.model, model, call.operation, others)
+
+    def _report(self, call: Call, target: Target) -> None:
+        """Alarms the operator about a model of the catalogue; one that a caller named by itself is none."""
+        place = _place(target)
+        if any(place == _place(known) for model in self._catalog.models() for known in model.targets):
+            self._log.warning(
+                "model of the catalogue is unknown to its provider",
+                provider=target.provider,
+                model=place[1],
+                call_id=call.scope.call_id,
+            )
+
+
+def _unknown_targets(call: Call) -> list[Target]:
+    return [record.target for record in call.attempts if record.reason is Reason.MODEL_NOT_FOUND]
+
+
+def _place(target: Target) -> tuple[str, str]:
+    return target.provider, target.upstream_model.partition("?")[0]

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from llmgateway_server.core.calls import Attempt
+from llmgateway_server.core.calls import Attempt, Call
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import UpstreamError
+from llmgateway_server.core.events import Event, Finished, FinishReason, Started, TokensCounted
 from llmgateway_server.core.reply import Batch, Reply
+from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, Operation
 from llmgateway_server.core.secret import Secret
 from llmgateway_server.core.targets import Model
 from llmgateway_server.providers.dialects.dialect import Dialect, Quirks, StreamDecoder
+from llmgateway_server.providers.egress.fetch import Egress
 from llmgateway_server.providers.faults import malformed, wire_error
-from llmgateway_server.providers.wire.port import Wire, WireError, WireProgress, WireResponse
+from llmgateway_server.providers.keys import KeyRing
+from llmgateway_server.providers.media import with_media_inline
+from llmgateway_server.providers.tokens.count import count_input
+from llmgateway_server.providers.wire.port import Wire, WireError, WireProgress, WireRequest, WireResponse
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
+ERROR_BODY_S = 2.0
+"""How long the body of an error may take; after that its status is all that is known."""
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Largest unary answer (docs/reliability.md)."""
 DRAIN_S = 0.1
@@ -36,30 +45,35 @@ class Account:
     path_prefix: str
     """Path of the base URL without a trailing slash, for example `/v1`."""
     quirks: Quirks
+    dialects: tuple[Dialect, ...]
+    """Those that the vendor speaks; a target that names none gets the first."""
     credentials: Callable[[Secret], Headers]
-    """Turns the key into headers."""
+    """Turns a key into headers."""
+    counting_dialect: str = ""
+    """The dialect whose endpoint counts tokens for all models; empty: each dialect's own, if it has one."""
     models: tuple[Model, ...] = ()
 
 
 class HttpProvider:
-    """An upstream account behind a dialect.
+    """An upstream account behind its dialects.
 
     Args:
         account: names and quirks.
-        dialect: the wire format.
         wire: connections to the account's origin; closed with the provider.
-        key: the credential; an empty one sends none.
+        keys: the credentials.
+        egress: fetches media that the vendor cannot fetch.
         clock: wall time for `retry-after` dates.
     """
 
-    def __init__(self, account: Account, dialect: Dialect, wire: Wire, key: Secret, clock: Clock) -> None:
+    def __init__(self, account: Account, wire: Wire, keys: KeyRing, egress: Egress, clock: Clock) -> None:
         self.name = account.name
         self.vendor = account.vendor
-        self.operations = dialect.operations
+        self.operations = frozenset({Operation.COUNT_TOKENS}.union(*(each.operations for each in account.dialects)))
         self._account = account
-        self._dialect = dialect
+        self._dialects = {dialect.name: dialect for dialect in account.dialects}
         self._wire = wire
-        self._key = key
+        self._keys = keys
+        self._egress = egress
         self._clock = clock
 
     def models(self) -> tuple[Model, ...]:
@@ -73,21 +87,61 @@ class HttpProvider:
     @asynccontextmanager
     async def open(self, attempt: Attempt) -> AsyncIterator[Reply]:
         """See `Provider.open`."""
-        account, record = self._account, attempt.record
-        request = self._dialect.encode_request(attempt.call, attempt.target, account.quirks)
+        dialect = self._dialect(attempt)
+        if attempt.call.operation not in dialect.operations:  # only tokens can be counted without asking
+            yield _OneBatch(await _counted_here(attempt))
+            return
+        await self._fetch_media(attempt.call, dialect)
+        request = dialect.encode_request(attempt, self._account.quirks)
+        async with self._exchange(attempt, dialect, request) as response:
+            if attempt.call.streaming:
+                yield self._stream(attempt, dialect, response)
+            else:
+                body = await _whole_body(response)
+                yield _OneBatch(dialect.decode_reply(attempt, self._account.quirks, body))
+
+    async def _fetch_media(self, call: Call, dialect: Dialect) -> None:
+        """Puts media into the call's request that the vendor cannot fetch; another target finds them there."""
+        request = call.request
+        completion = request.completion if isinstance(request, CountTokensRequest) else request
+        if not isinstance(completion, CompleteRequest):
+            return
+        filled = await with_media_inline(
+            completion,
+            lambda media: not dialect.fetches(media),
+            self._egress,
+            deadline_s=math.inf,  # the attempt's own timer ends it, with its own reason
+        )
+        if filled is not completion:
+            call.request = CountTokensRequest(filled) if isinstance(request, CountTokensRequest) else filled
+
+    def _dialect(self, attempt: Attempt) -> Dialect:
+        target, request = attempt.target, attempt.call.request
+        name = target.dialect
+        if attempt.call.operation is Operation.COUNT_TOKENS:
+            name = self._account.counting_dialect or name
+        elif not name and isinstance(request, CompleteRequest) and request.tools:
+            name = target.profile.tools_dialect
+        return self._dialects.get(name, self._account.dialects[0])
+
+    @asynccontextmanager
+    async def _exchange(self, attempt: Attempt, dialect: Dialect, request: WireRequest) -> AsyncIterator[WireResponse]:
+        """Sends a request with the account's path and a key, and enters with an answer whose status is 200."""
+        account, record, key = self._account, attempt.record, self._keys.choose()
         request.path = account.path_prefix + request.path
-        if self._key:
-            request.headers += account.credentials(self._key)
+        if key is not None:
+            record.key_id = key.key_id
+            request.headers += account.credentials(key.secret)
         progress = WireProgress()
         try:
             async with self._wire.exchange(request, progress) as response:
                 record.http_status = response.status
                 if response.status != 200:
-                    raise await self._refusal(response)
-                if attempt.call.streaming:
-                    yield self._stream(attempt, response)
-                else:
-                    yield _WholeReply(attempt, response, self._dialect)
+                    error = await self._refusal(dialect, response)
+                    if key is not None:
+                        error.another_key = self._keys.refused(key, error.reason, error.retry_after_s)
+                    raise error
+                yield response
         except WireError as error:
             raise wire_error(error) from error
         finally:
@@ -95,51 +149,63 @@ class HttpProvider:
             record.request_bytes = progress.request_bytes_sent
             record.response_bytes = progress.response_bytes
 
-    def _stream(self, attempt: Attempt, response: WireResponse) -> Reply:
+    def _stream(self, attempt: Attempt, dialect: Dialect, response: WireResponse) -> Reply:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in ("text/event-stream", "application/octet-stream", ""):
             raise malformed("stream with the wrong content type")
-        return _StreamReply(response, self._dialect.stream_decoder(attempt.call, self._account.quirks))
+        return _StreamReply(response, dialect.stream_decoder(attempt, self._account.quirks))
 
-    async def _refusal(self, response: WireResponse) -> UpstreamError:
+    async def _refusal(self, dialect: Dialect, response: WireResponse) -> UpstreamError:
         body = b""
         try:
-            while len(body) < MAX_ERROR_BODY_BYTES and (data := await response.read()):
-                body += data
-        except WireError:
+            async with asyncio.timeout(ERROR_BODY_S):
+                while len(body) < MAX_ERROR_BODY_BYTES and (data := await response.read()):
+                    body += data
+        except (TimeoutError, WireError):
             pass  # the status says enough
-        return self._dialect.decode_error(
+        return dialect.decode_error(
             response.status, response.headers, body[:MAX_ERROR_BODY_BYTES], now_s=self._clock.wall_s()
         )
 
 
-class _WholeReply:
-    """A unary answer: one batch."""
+async def _counted_here(attempt: Attempt) -> list[Event]:
+    """Returns the events of a token count that no provider was asked for."""
+    request = attempt.call.request
+    if not isinstance(request, CountTokensRequest):  # pragma: no cover: the catalogue refuses other operations
+        raise TypeError(request)
+    counted = await count_input(request.completion, attempt.target)
+    return [
+        Started("", attempt.target.upstream_model),
+        TokensCounted(counted.input_token_count, counted.method),
+        Finished(FinishReason.STOP),
+    ]
 
-    def __init__(self, attempt: Attempt, response: WireResponse, dialect: Dialect) -> None:
-        self._attempt = attempt
-        self._response = response
-        self._dialect = dialect
-        self._done = False
+
+async def _whole_body(response: WireResponse) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while data := await response.read():
+        pieces.append(data)
+        size += len(data)
+        if size > MAX_ANSWER_BYTES:
+            raise malformed("answer over its cap")
+    return b"".join(pieces)
+
+
+class _OneBatch:
+    """A reply that came in one piece."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self._events = events
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Batch:
-        if self._done:
+        if not self._events:
             raise StopAsyncIteration
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            while data := await self._response.read():
-                pieces.append(data)
-                size += len(data)
-                if size > MAX_ANSWER_BYTES:
-                    raise malformed("answer over its cap")
-        except WireError as error:
-            raise wire_error(error) from error
-        self._done = True
-        return self._dialect.decode_reply(self._attempt.call, b"".join(pieces))
+        events, self._events = self._events, []
+        return events
 
 
 class _StreamReply:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmgateway_server.core.secret import Secret
+from llmgateway_server.providers.dialects.anthropic_messages import AnthropicMessages
 from llmgateway_server.providers.dialects.dialect import Dialect, Quirks
 from llmgateway_server.providers.dialects.openai_chat import OpenAiChat
+from llmgateway_server.providers.dialects.openai_responses import OpenAiResponses
 from llmgateway_server.providers.http_provider import Headers
 
 SIMULATOR = "simulator"
@@ -18,19 +21,26 @@ def bearer(key: Secret) -> Headers:
     return (("authorization", f"Bearer {key.reveal()}"),)
 
 
+def x_api_key(key: Secret) -> Headers:
+    """Sends the key as `x-api-key`, as Anthropic wants it."""
+    return (("x-api-key", key.reveal()),)
+
+
 @dataclass(slots=True, frozen=True)
 class Vendor:
     """The company or engine behind a provider account."""
 
     name: str
-    dialect: type[Dialect]
+    dialects: tuple[type[Dialect], ...]
+    """What it speaks; the first one is spoken with models that name none."""
     base_url: str
     """Default base URL; empty where every account has its own."""
     key_variable: str = ""
     """Environment variable that holds the key; with it set, `serve` without a file offers the vendor."""
+    credentials: Callable[[Secret], Headers] = bearer
     quirks: Quirks = field(default_factory=Quirks)
-    model_names: tuple[str, ...] = ()
-    """Public names that it brings into the catalogue; others are reached as `provider/model`."""
+    counting_dialect: str = ""
+    """The dialect whose endpoint counts tokens for all of its models; empty: each dialect's own, if it has one."""
 
 
 VENDORS: dict[str, Vendor] = {
@@ -38,16 +48,24 @@ VENDORS: dict[str, Vendor] = {
     for vendor in (
         Vendor(
             name="openai",
-            dialect=OpenAiChat,
+            dialects=(OpenAiChat, OpenAiResponses),
             base_url="https://api.openai.com/v1",
             key_variable="OPENAI_API_KEY",
-            model_names=("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-5", "gpt-5-mini"),
+            quirks=Quirks(end_user_field="safety_identifier"),
+            counting_dialect=OpenAiResponses.name,
+        ),
+        Vendor(
+            name="anthropic",
+            dialects=(AnthropicMessages,),
+            base_url="https://api.anthropic.com/v1",
+            key_variable="ANTHROPIC_API_KEY",
+            credentials=x_api_key,
         ),
         Vendor(
             name="openai-compatible",
-            dialect=OpenAiChat,
+            dialects=(OpenAiChat, OpenAiResponses),
             base_url="",
-            quirks=Quirks(max_tokens_field="max_tokens", developer_role=False),
+            quirks=Quirks(max_tokens_field="max_tokens", developer_role=False, top_k=True),
         ),
     )
 }

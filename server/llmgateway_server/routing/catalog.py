@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 
-from llmgateway_server.core.errors import RequestError, Violation
+from llmgateway_server.core.errors import AccessError, RequestError, Violation
+from llmgateway_server.core.principal import ANONYMOUS
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import Operation
-from llmgateway_server.core.targets import Model, ModelStatus, Target
+from llmgateway_server.core.targets import Model, ModelStatus
+from llmgateway_server.providers.models import model_of, target_of
 from llmgateway_server.providers.provider import Provider
+from llmgateway_server.routing.alternatives import alternatives
 
-MAX_ALTERNATIVES = 5
+MayUse = Callable[[str], bool]
+"""Tells whether the caller may use the model of a public name."""
+_EVERYBODY: MayUse = ANONYMOUS.may_use
 
 
 class Catalog:
@@ -40,25 +44,28 @@ class Catalog:
             for target in reversed(model.targets)
         }
 
-    def resolve(self, name: str, operation: Operation) -> Model:
+    def resolve(self, name: str, operation: Operation, may_use: MayUse = _EVERYBODY) -> Model:
         """Returns what `name` stands for.
 
         The order is: empty (the default), public name, alias, `provider/model` where the first segment is a
         configured provider.
 
+        Args:
+            may_use: the caller's rights. They are checked on the resolved name, so that an alias opens nothing, and
+                before anything is told about the model.
+
         Raises:
-            RequestError: MODEL_NOT_FOUND with alternatives; MODEL_NOT_READY; UNSUPPORTED_OPTION when the model cannot
-            do it.
+            AccessError: MODEL_NOT_ALLOWED.
+            RequestError: MODEL_NOT_FOUND and MODEL_NOT_READY with alternatives; UNSUPPORTED_OPTION when the model
+                cannot do it.
         """
         wanted = name or self._default_models.get(operation, "")
-        model = self._models.get(wanted) or self._aliases.get(wanted) or self._pinned(wanted)
-        if model is None:
-            raise RequestError(
-                Reason.MODEL_NOT_FOUND, slots={"model": wanted}, alternatives=self.alternatives(wanted, operation)
-            )
+        model = self._permitted(wanted, operation, may_use)
         if model.status is ModelStatus.NOT_READY:
             raise RequestError(
-                Reason.MODEL_NOT_READY, slots={"model": model.name}, alternatives=self.alternatives(wanted, operation)
+                Reason.MODEL_NOT_READY,
+                slots={"model": model.name, "statusReason": model.status_reason},
+                alternatives=self._alternatives(wanted, model, operation, may_use),
             )
         if operation not in model.operations:
             raise RequestError(
@@ -68,37 +75,35 @@ class Catalog:
             )
         return model
 
-    def describe(self, name: str) -> Model:
+    def describe(self, name: str, may_use: MayUse = _EVERYBODY) -> Model:
         """Returns the model of a name, ready or not.
 
         Raises:
+            AccessError: MODEL_NOT_ALLOWED.
             RequestError: MODEL_NOT_FOUND with alternatives.
         """
-        model = self._models.get(name) or self._aliases.get(name) or self._pinned(name)
-        if model is None:
-            raise RequestError(
-                Reason.MODEL_NOT_FOUND, slots={"model": name}, alternatives=self.alternatives(name, None)
-            )
-        return model
+        return self._permitted(name, None, may_use)
 
     def models(self) -> list[Model]:
         """Returns the public models by name."""
         return sorted(self._models.values(), key=lambda model: model.name)
 
-    def alternatives(self, name: str, operation: Operation | None) -> tuple[str, ...]:
-        """Returns ready models to ask for instead of `name`.
+    def _permitted(self, name: str, operation: Operation | None, may_use: MayUse) -> Model:
+        model = self._models.get(name) or self._aliases.get(name) or self._pinned(name)
+        if model is None:
+            raise RequestError(
+                Reason.MODEL_NOT_FOUND,
+                slots={"model": name},
+                alternatives=self._alternatives(name, None, operation, may_use),
+            )
+        if not may_use(model.name):
+            raise AccessError(Reason.MODEL_NOT_ALLOWED, slots={"model": model.name})
+        return model
 
-        Those of like name first, then the others, at most five.
-        """
-        ready = [
-            model.name
-            for model in self.models()
-            if model.status is ModelStatus.READY
-            and model.name != name
-            and (operation is None or operation in model.operations)
-        ]
-        close = get_close_matches(name[:64], ready, n=MAX_ALTERNATIVES, cutoff=0.5)
-        return tuple((close + [other for other in ready if other not in close])[:MAX_ALTERNATIVES])
+    def _alternatives(
+        self, name: str, model: Model | None, operation: Operation | None, may_use: MayUse
+    ) -> tuple[str, ...]:
+        return alternatives(name, model, operation, (other for other in self.models() if may_use(other.name)))
 
     def _pinned(self, name: str) -> Model | None:
         """Reads `provider/model`; an upstream model that the catalogue does not know passes through to the provider."""
@@ -107,13 +112,11 @@ class Catalog:
         if not slash or provider is None or not upstream_model:
             return None
         bare = upstream_model.partition("?")[0]  # a simulator's script does not make another model
+        public_name = f"{provider_name}/{bare}"
         known = self._by_target.get((provider_name, bare))
         if known is not None:
             model, target = known
             pinned = replace(target, upstream_model=upstream_model)
-            return replace(model, name=f"{provider_name}/{bare}", targets=(pinned,), aliases=())
-        return Model(
-            name=f"{provider_name}/{bare}",
-            targets=(Target(provider=provider_name, vendor=provider.vendor, upstream_model=upstream_model),),
-            operations=provider.operations,
-        )
+            return replace(model, name=public_name, targets=(pinned,), aliases=())
+        target = replace(target_of(provider_name, provider.vendor, bare), upstream_model=upstream_model)
+        return model_of(public_name, (target,), provider.operations)

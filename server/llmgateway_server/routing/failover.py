@@ -1,4 +1,4 @@
-"""Tries the plan's targets in order, one attempt each: the only loop that starts attempts.
+"""Tries the plan's targets in order, one attempt for each of their keys: the only loop that starts attempts.
 
 Every attempt has an exit stack of its own. Errors of a reply are raised by `__anext__` inside this stage, so that the
 attempt can be closed and the next one begun; an error thrown into a context manager at its `yield` could not be
@@ -63,7 +63,7 @@ class Failover:
         call.plan = plan_call(call)
         routing = call.request.routing
         call.max_attempts = min(routing.max_attempts or self._max_attempts, self._max_attempts)
-        targets = call.plan.targets[: call.max_attempts if routing.fallback_enabled else 1]
+        targets = call.plan.targets if routing.fallback_enabled else call.plan.targets[:1]
         async with _FailoverReply(call, targets, self._open_attempt) as reply:
             yield reply
 
@@ -76,6 +76,8 @@ class _FailoverReply:
         self._stack = AsyncExitStack()
         self._reply: Reply | None = None
         self._held: Batch = []
+        self._at = 0
+        """Which target is tried."""
         self._delivered = False
         self._finished = False
 
@@ -123,7 +125,7 @@ class _FailoverReply:
     async def _begin(self) -> Reply:
         """Opens the next attempt."""
         call = self._call
-        target = self._targets[len(call.attempts)]
+        target = self._targets[self._at]
         record = AttemptRecord(number=len(call.attempts) + 1, target=target)
         call.attempts.append(record)
         call.scope.upstream_began = True
@@ -137,7 +139,12 @@ class _FailoverReply:
             await stack.__aexit__(type(error), error, error.__traceback__)
 
     def _may_try_another(self, error: GatewayError) -> bool:
-        return error.reason in MOVES_ON and len(self._call.attempts) < len(self._targets)
+        """Tells whether there is a next attempt, and moves on to its target."""
+        if error.reason not in MOVES_ON or len(self._call.attempts) >= self._call.max_attempts:
+            return False
+        if not (isinstance(error, UpstreamError) and error.another_key):
+            self._at += 1
+        return self._at < len(self._targets)
 
     def _as_seen_by_the_caller(self, error: GatewayError) -> GatewayError:
         """Names the target, and tells a stream that broke after its first token from one that never began."""

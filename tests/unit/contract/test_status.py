@@ -16,7 +16,7 @@ from llmgateway_server.core.requests import CompleteRequest, Operation
 from llmgateway_server.core.targets import Target
 from llmgateway_server.core.usage import Usage
 
-SLOTS = {"provider", "model", "permission", "message", "check", "resource", "feature", "method"}
+SLOTS = {"provider", "model", "permission", "message", "check", "resource", "feature", "method", "field", "cause"}
 PROTO = (Path(__file__).parents[3] / "protos/llmgateway/v1/error.proto").read_text(encoding="utf-8")
 
 

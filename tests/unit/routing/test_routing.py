@@ -6,12 +6,14 @@ import pytest
 
 from llmgateway.v1 import model_pb2, reply_pb2, routing_pb2
 from llmgateway_server.core.calls import Call, CallScope, Deadline
-from llmgateway_server.core.errors import DefectError, RequestError
+from llmgateway_server.core.errors import AccessError, DefectError, RequestError
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import CompleteRequest, Operation, RoutingOptions
 from llmgateway_server.core.targets import Model, ModelStatus, Target
+from llmgateway_server.providers.prices import price_of
+from llmgateway_server.providers.profiles import profile_of
 from llmgateway_server.providers.simulator.simulator import Simulator
-from llmgateway_server.routing.catalog import MAX_ALTERNATIVES, Catalog
+from llmgateway_server.routing.catalog import Catalog
 from llmgateway_server.routing.failover import MOVES_ON
 from llmgateway_server.routing.plan import plan_call
 from llmgateway_server.testing.clock import ManualClock
@@ -57,24 +59,53 @@ def test_pinned_names() -> None:
 
 
 def test_models_that_cannot_be_called() -> None:
-    models = [Model("sick", (target("a"),), status=ModelStatus.NOT_READY), ONE]
+    models = [Model("sick", (target("a"),), status=ModelStatus.NOT_READY, status_reason="it moves"), ONE]
     with pytest.raises(RequestError) as caught:
         catalog(*models).resolve("sick", COMPLETE)
     assert (caught.value.reason, caught.value.alternatives) == (Reason.MODEL_NOT_READY, ("one",))
+    assert caught.value.slots == {"model": "sick", "statusReason": "it moves"}
     assert catalog(*models).describe("sick").name == "sick"
     with pytest.raises(RequestError) as caught:
         catalog(*models).resolve("one", Operation.EMBED)
     assert caught.value.reason is Reason.UNSUPPORTED_OPTION
 
 
-def test_alternatives_are_like_names_first_and_few() -> None:
-    names = ["gpt-4o", "gpt-4o-mini", "zebra", "yak", "xerus", "wolf", "vole"]
-    found = catalog(*(Model(name, (target("a"),)) for name in names))
-    near = found.alternatives("gpt-4oo", COMPLETE)
-    assert near[0] == "gpt-4o"
-    assert len(near) == MAX_ALTERNATIVES
-    assert "gpt-4o" not in found.alternatives("gpt-4o", COMPLETE)
-    assert found.alternatives("gpt-4o", Operation.EMBED) == ()
+def test_nothing_is_told_about_models_that_the_caller_may_not_use() -> None:
+    sick = Model("sick", (target("a"),), status=ModelStatus.NOT_READY)
+    found = catalog(sick, ONE, Model("two", (target("b"),), aliases=("open-two",)))
+    for name in ("sick", "two", "open-two", "a/chat"):  # neither its status nor an alias changes what is right
+        with pytest.raises(AccessError) as denied:
+            found.resolve(name, COMPLETE, lambda model: model == "one")
+        assert denied.value.reason is Reason.MODEL_NOT_ALLOWED
+        with pytest.raises(AccessError) as denied:
+            found.describe(name, lambda model: model == "one")
+        assert denied.value.reason is Reason.MODEL_NOT_ALLOWED
+    for name in ("sick", "nothing"):
+        with pytest.raises(RequestError) as caught:
+            found.resolve(name, COMPLETE, lambda model: model in ("two", "sick"))
+        assert caught.value.alternatives == ("two",)
+    with pytest.raises(RequestError) as caught:
+        found.describe("nothing", lambda model: model == "one")
+    assert caught.value.alternatives == ("one",)
+
+
+def test_a_pinned_name_has_the_profile_and_the_price_of_its_model() -> None:
+    account = Simulator(ManualClock(), "mine")
+    account.vendor = "openai"
+    found = Catalog({"mine": account}, [], {})
+    model = found.resolve("mine/gpt-4o-2024-11-20", COMPLETE)
+    (pinned,) = model.targets
+    assert pinned.price == price_of("openai", "gpt-4o-2024-11-20")
+    assert pinned.price is not None
+    assert pinned.profile is profile_of("openai", "gpt-4o-2024-11-20")
+    assert (model.context_token_count, model.status) == (128_000, ModelStatus.DEPRECATED)
+    unknown = found.resolve("mine/gpt-99", COMPLETE)
+    assert unknown.targets[0].price is None
+    assert (unknown.context_token_count, unknown.status) == (None, ModelStatus.READY)
+    assert found.resolve("mine/text-embedding-3-large", Operation.EMBED).name == "mine/text-embedding-3-large"
+    with pytest.raises(RequestError) as caught:
+        found.resolve("mine/gpt-4o", Operation.EMBED)
+    assert caught.value.reason is Reason.UNSUPPORTED_OPTION
 
 
 def planned(**routing: Any) -> list[tuple[str, bool, str]]:

@@ -225,7 +225,9 @@ class Media(_message.Message):
     data: _builtins.bytes
     """The content itself. At most 16 MiB over all parts of a request."""
     uri: _builtins.str
-    """Address of the content, `https:` or a vendor's own scheme. At most 8,192 characters."""
+    """Address of the content, `https:`, `data:` or a vendor's own scheme. What a vendor cannot fetch is fetched by the gateway, `https:`
+    alone and never inside the operator's networks. At most 8,192 characters.
+    """
     mime_type: _builtins.str
     """MIME type (RFC 6838), which also tells image from audio from document. Required with `data`; for `uri` only where the vendor
     needs it.

@@ -362,6 +362,11 @@ class Price(_message.Message):
     CACHE_READ_NANO_USD_PER_TOKEN_FIELD_NUMBER: _builtins.int
     CACHE_WRITE_NANO_USD_PER_TOKEN_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_NANO_USD_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    INPUT_AUDIO_NANO_USD_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    OUTPUT_AUDIO_NANO_USD_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    SERVICE_TIERS_FIELD_NUMBER: _builtins.int
     input_nano_usd_per_token: _builtins.float
     """An ordinary input token."""
     output_nano_usd_per_token: _builtins.float
@@ -369,9 +374,23 @@ class Price(_message.Message):
     cache_read_nano_usd_per_token: _builtins.float
     """An input token read from the vendor's cache. Absent: as input."""
     cache_write_nano_usd_per_token: _builtins.float
-    """An input token written to the vendor's cache. Absent: as input."""
+    """An input token written to the vendor's cache for five minutes. Absent: as input."""
     version: _builtins.str
     """Version of the price list."""
+    cache_write_1h_nano_usd_per_token: _builtins.float
+    """An input token written to the vendor's cache for one hour. Absent: as for five minutes."""
+    input_audio_nano_usd_per_token: _builtins.float
+    """An input token of sound. Absent: as input."""
+    output_audio_nano_usd_per_token: _builtins.float
+    """An output token of sound. Absent: as output."""
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceTier]:
+        """Prices of calls with a long input, by threshold, lowest first. The highest threshold that the input exceeds counts, for all tokens of the call."""
+
+    @_builtins.property
+    def service_tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceTierPrice]:
+        """Prices of the vendor's service tiers, by name. A tier that is missing here has the ordinary price."""
+
     def __init__(
         self,
         *,
@@ -380,18 +399,91 @@ class Price(_message.Message):
         cache_read_nano_usd_per_token: _builtins.float | None = ...,
         cache_write_nano_usd_per_token: _builtins.float | None = ...,
         version: _builtins.str = ...,
+        cache_write_1h_nano_usd_per_token: _builtins.float | None = ...,
+        input_audio_nano_usd_per_token: _builtins.float | None = ...,
+        output_audio_nano_usd_per_token: _builtins.float | None = ...,
+        tiers: _abc.Iterable[Global___PriceTier] | None = ...,
+        service_tiers: _abc.Iterable[Global___ServiceTierPrice] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_read_nano_usd_per_token", b"_cache_read_nano_usd_per_token", "_cache_write_nano_usd_per_token", b"_cache_write_nano_usd_per_token", "cache_read_nano_usd_per_token", b"cache_read_nano_usd_per_token", "cache_write_nano_usd_per_token", b"cache_write_nano_usd_per_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_read_nano_usd_per_token", b"_cache_read_nano_usd_per_token", "_cache_write_1h_nano_usd_per_token", b"_cache_write_1h_nano_usd_per_token", "_cache_write_nano_usd_per_token", b"_cache_write_nano_usd_per_token", "_input_audio_nano_usd_per_token", b"_input_audio_nano_usd_per_token", "_output_audio_nano_usd_per_token", b"_output_audio_nano_usd_per_token", "cache_read_nano_usd_per_token", b"cache_read_nano_usd_per_token", "cache_write_1h_nano_usd_per_token", b"cache_write_1h_nano_usd_per_token", "cache_write_nano_usd_per_token", b"cache_write_nano_usd_per_token", "input_audio_nano_usd_per_token", b"input_audio_nano_usd_per_token", "output_audio_nano_usd_per_token", b"output_audio_nano_usd_per_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read_nano_usd_per_token", b"_cache_read_nano_usd_per_token", "_cache_write_nano_usd_per_token", b"_cache_write_nano_usd_per_token", "cache_read_nano_usd_per_token", b"cache_read_nano_usd_per_token", "cache_write_nano_usd_per_token", b"cache_write_nano_usd_per_token", "input_nano_usd_per_token", b"input_nano_usd_per_token", "output_nano_usd_per_token", b"output_nano_usd_per_token", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read_nano_usd_per_token", b"_cache_read_nano_usd_per_token", "_cache_write_1h_nano_usd_per_token", b"_cache_write_1h_nano_usd_per_token", "_cache_write_nano_usd_per_token", b"_cache_write_nano_usd_per_token", "_input_audio_nano_usd_per_token", b"_input_audio_nano_usd_per_token", "_output_audio_nano_usd_per_token", b"_output_audio_nano_usd_per_token", "cache_read_nano_usd_per_token", b"cache_read_nano_usd_per_token", "cache_write_1h_nano_usd_per_token", b"cache_write_1h_nano_usd_per_token", "cache_write_nano_usd_per_token", b"cache_write_nano_usd_per_token", "input_audio_nano_usd_per_token", b"input_audio_nano_usd_per_token", "input_nano_usd_per_token", b"input_nano_usd_per_token", "output_audio_nano_usd_per_token", b"output_audio_nano_usd_per_token", "output_nano_usd_per_token", b"output_nano_usd_per_token", "service_tiers", b"service_tiers", "tiers", b"tiers", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_read_nano_usd_per_token: _TypeAlias = _typing.Literal["cache_read_nano_usd_per_token"]  # noqa: Y015
     _WhichOneofArgType__cache_read_nano_usd_per_token: _TypeAlias = _typing.Literal["_cache_read_nano_usd_per_token", b"_cache_read_nano_usd_per_token"]  # noqa: Y015
+    _WhichOneofReturnType__cache_write_1h_nano_usd_per_token: _TypeAlias = _typing.Literal["cache_write_1h_nano_usd_per_token"]  # noqa: Y015
+    _WhichOneofArgType__cache_write_1h_nano_usd_per_token: _TypeAlias = _typing.Literal["_cache_write_1h_nano_usd_per_token", b"_cache_write_1h_nano_usd_per_token"]  # noqa: Y015
     _WhichOneofReturnType__cache_write_nano_usd_per_token: _TypeAlias = _typing.Literal["cache_write_nano_usd_per_token"]  # noqa: Y015
     _WhichOneofArgType__cache_write_nano_usd_per_token: _TypeAlias = _typing.Literal["_cache_write_nano_usd_per_token", b"_cache_write_nano_usd_per_token"]  # noqa: Y015
+    _WhichOneofReturnType__input_audio_nano_usd_per_token: _TypeAlias = _typing.Literal["input_audio_nano_usd_per_token"]  # noqa: Y015
+    _WhichOneofArgType__input_audio_nano_usd_per_token: _TypeAlias = _typing.Literal["_input_audio_nano_usd_per_token", b"_input_audio_nano_usd_per_token"]  # noqa: Y015
+    _WhichOneofReturnType__output_audio_nano_usd_per_token: _TypeAlias = _typing.Literal["output_audio_nano_usd_per_token"]  # noqa: Y015
+    _WhichOneofArgType__output_audio_nano_usd_per_token: _TypeAlias = _typing.Literal["_output_audio_nano_usd_per_token", b"_output_audio_nano_usd_per_token"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_read_nano_usd_per_token) -> _WhichOneofReturnType__cache_read_nano_usd_per_token | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_1h_nano_usd_per_token) -> _WhichOneofReturnType__cache_write_1h_nano_usd_per_token | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_nano_usd_per_token) -> _WhichOneofReturnType__cache_write_nano_usd_per_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input_audio_nano_usd_per_token) -> _WhichOneofReturnType__input_audio_nano_usd_per_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_audio_nano_usd_per_token) -> _WhichOneofReturnType__output_audio_nano_usd_per_token | None: ...
 
 Global___Price: _TypeAlias = Price  # noqa: Y015
+
+@_typing.final
+class PriceTier(_message.Message):
+    """Prices of calls whose input is longer than a threshold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ABOVE_INPUT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    above_input_token_count: _builtins.int
+    """For calls with more input tokens than this, cached ones included."""
+    @_builtins.property
+    def price(self) -> Global___Price:
+        """The prices; without tiers of their own."""
+
+    def __init__(
+        self,
+        *,
+        above_input_token_count: _builtins.int = ...,
+        price: Global___Price | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["above_input_token_count", b"above_input_token_count", "price", b"price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceTier: _TypeAlias = PriceTier  # noqa: Y015
+
+@_typing.final
+class ServiceTierPrice(_message.Message):
+    """Prices of one of the vendor's service tiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_TIER_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    service_tier: _builtins.str
+    """The vendor's name for it, for example `flex` or `priority`; as in `CompleteRequest.service_tier`."""
+    @_builtins.property
+    def price(self) -> Global___Price:
+        """The prices; they may have tiers, but no service tiers of their own."""
+
+    def __init__(
+        self,
+        *,
+        service_tier: _builtins.str = ...,
+        price: Global___Price | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "service_tier", b"service_tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceTierPrice: _TypeAlias = ServiceTierPrice  # noqa: Y015

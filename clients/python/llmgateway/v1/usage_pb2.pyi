@@ -215,7 +215,7 @@ class Cost(_message.Message):
 
     @_builtins.property
     def input(self) -> Global___Money:
-        """Share of ordinary input tokens."""
+        """Share of ordinary input tokens, sound included."""
 
     @_builtins.property
     def cache_read(self) -> Global___Money:
@@ -227,7 +227,7 @@ class Cost(_message.Message):
 
     @_builtins.property
     def output(self) -> Global___Money:
-        """Share of output tokens, reasoning included."""
+        """Share of output tokens, reasoning and sound included."""
 
     def __init__(
         self,

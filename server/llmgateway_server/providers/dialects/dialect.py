@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from llmgateway_server.core.calls import Call, Notice, NoticeCode
+import msgspec
+
+from llmgateway_server.core.calls import Attempt, Call, Notice, NoticeCode
 from llmgateway_server.core.errors import RequestError, UpstreamError, Violation
 from llmgateway_server.core.events import Event
+from llmgateway_server.core.messages import MediaPart
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import Operation
-from llmgateway_server.core.targets import Target
 from llmgateway_server.providers.wire.port import WireRequest
 
 
@@ -27,6 +29,23 @@ class Quirks:
     """Ask for usage with `stream_options.include_usage`."""
     developer_role: bool = True
     """Knows the role `developer`; otherwise it is sent as `system`."""
+    end_user_field: str = "user"
+    """Where the id of the end user goes."""
+    top_k: bool = False
+    """Knows `top_k`, which OpenAI itself does not."""
+
+
+UNREADABLE = (ValueError, RecursionError)
+"""What decoding raises: msgspec's errors are ValueErrors, and so is text that is not UTF-8."""
+
+
+def json_post(
+    path: str, body: Mapping[str, Any], *, streaming: bool, headers: tuple[tuple[str, str], ...] = ()
+) -> WireRequest:
+    """Returns a request with a JSON body; keys keep their order."""
+    accept = "text/event-stream" if streaming else "application/json"
+    usual = (("content-type", "application/json"), ("accept", accept))
+    return WireRequest("POST", path, usual + headers, msgspec.json.encode(body))
 
 
 class StreamDecoder(Protocol):
@@ -59,9 +78,15 @@ class Dialect(Protocol):
     """A wire format."""
 
     name: str
+    state_vendor: str
+    """Whose opaque state the dialect writes and understands: `ProviderState.vendor`."""
     operations: frozenset[Operation]
 
-    def encode_request(self, call: Call, target: Target, quirks: Quirks) -> WireRequest:
+    def fetches(self, media: MediaPart) -> bool:
+        """Tells whether the vendor fetches the address of `media` by itself; otherwise its bytes must be sent."""
+        ...
+
+    def encode_request(self, attempt: Attempt, quirks: Quirks) -> WireRequest:
         """Writes the provider's request, without credentials.
 
         Raises:
@@ -69,7 +94,7 @@ class Dialect(Protocol):
         """
         ...
 
-    def decode_reply(self, call: Call, body: bytes) -> list[Event]:
+    def decode_reply(self, attempt: Attempt, quirks: Quirks, body: bytes) -> list[Event]:
         """Returns the events of a whole answer: the same that its stream would bring.
 
         Raises:
@@ -77,7 +102,7 @@ class Dialect(Protocol):
         """
         ...
 
-    def stream_decoder(self, call: Call, quirks: Quirks) -> StreamDecoder:
+    def stream_decoder(self, attempt: Attempt, quirks: Quirks) -> StreamDecoder:
         """Returns a decoder for one stream."""
         ...
 
@@ -113,9 +138,19 @@ class Unsupported:
         description = f"cannot be expressed in the dialect {self._dialect}"
         self._violations.append(Violation(path, description, "unsupported_option"))
 
+    def hint(self, path: str) -> None:
+        """Notes what changes the cost or the tone of an answer but not its meaning: left out, always with a notice."""
+        self.left_out(NoticeCode.OPTION_DROPPED, path)
+
     def left_out(self, code: NoticeCode, path: str) -> None:
         """Notes something that no vendor of this dialect wants back: left out always, with a notice."""
-        notice = Notice(code, path, f"{path} was left out: the dialect {self._dialect} cannot express it")
+        self._notice(Notice(code, path, f"{path} was left out: the dialect {self._dialect} cannot express it"))
+
+    def changed(self, path: str, how: str) -> None:
+        """Notes something that is said in another way than asked: always with a notice."""
+        self._notice(Notice(NoticeCode.OPTION_DROPPED, path, f"{path} {how}"))
+
+    def _notice(self, notice: Notice) -> None:
         if notice not in self._call.notices:
             self._call.notices.append(notice)
 

@@ -1,37 +1,39 @@
 """The dialect `openai_chat`: chat completions of OpenAI and of everything that speaks like it.
 
-Source: https://platform.openai.com/docs/api-reference/chat. Served: text, tools, reasoning text, refusals, log
-probabilities, structured output. Media are refused by name.
+Source: https://platform.openai.com/docs/api-reference/chat
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
-import msgspec
-
-from llmgateway_server.core.calls import Call
+from llmgateway_server.core.calls import Attempt
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.events import Event, Finished, FinishReason, PartKind, Started, UsageSnapshot
-from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.requests import CompleteRequest, Operation
-from llmgateway_server.core.targets import Target
-from llmgateway_server.providers.dialects.dialect import Quirks
+from llmgateway_server.core.messages import MediaPart
+from llmgateway_server.core.requests import Operation
+from llmgateway_server.providers.dialects.dialect import UNREADABLE, Quirks, json_post
+from llmgateway_server.providers.dialects.json_body import decode_again
+from llmgateway_server.providers.dialects.media import MediaKind, kind_of
 from llmgateway_server.providers.dialects.openai_chat_answer import (
+    Annotation,
+    Answer,
     Function,
     Logprobs,
     ReportedUsage,
     Said,
     ToolCall,
+    citations_of,
     decode_answer,
-    embedded_error,
     logprobs_of,
-    reason_by_message,
 )
-from llmgateway_server.providers.dialects.openai_chat_request import refuse_unsupported, request_body
+from llmgateway_server.providers.dialects.openai_chat_request import request_body
+from llmgateway_server.providers.dialects.openai_error import WORDS
 from llmgateway_server.providers.dialects.parts import PartsBuilder
-from llmgateway_server.providers.dialects.sse import SseDecoder
-from llmgateway_server.providers.faults import malformed, status_error
+from llmgateway_server.providers.dialects.problem import refusal
+from llmgateway_server.providers.dialects.stream import SseStream, interrupted
+from llmgateway_server.providers.dialects.structured import answer_tool
+from llmgateway_server.providers.faults import malformed
 from llmgateway_server.providers.wire.port import WireRequest
 
 FINISH_REASONS = {
@@ -44,51 +46,49 @@ FINISH_REASONS = {
 }
 
 
-UNREADABLE = (ValueError, RecursionError)
-"""What decoding raises: msgspec's errors are ValueErrors, and so is text that is not UTF-8."""
-
-
 class OpenAiChat:
     """See the module."""
 
     name = "openai_chat"
+    state_vendor = "openai"
     operations = frozenset({Operation.COMPLETE})
 
-    def encode_request(self, call: Call, target: Target, quirks: Quirks) -> WireRequest:
+    def fetches(self, media: MediaPart) -> bool:
+        """Images are fetched by the vendor; sounds and documents must be sent."""
+        return kind_of(media) is MediaKind.IMAGE and (media.uri or "").startswith(("https://", "http://"))
+
+    def encode_request(self, attempt: Attempt, quirks: Quirks) -> WireRequest:
         """Writes the body of `POST /chat/completions`."""
-        request = call.request
-        if not isinstance(request, CompleteRequest):  # pragma: no cover: `operations` keeps others away
-            raise TypeError(request)
-        refuse_unsupported(self.name, call, request)
-        body = request_body(request, target.upstream_model, quirks)
-        if call.streaming:
+        body = request_body(attempt, quirks, self.name)
+        streaming = attempt.call.streaming
+        if streaming:
             body["stream"] = True
             if quirks.stream_usage_option:
                 body["stream_options"] = {"include_usage": True}
-        accept = "text/event-stream" if call.streaming else "application/json"
-        headers = (("content-type", "application/json"), ("accept", accept))
-        return WireRequest("POST", "/chat/completions", headers, msgspec.json.encode(body))
+        return json_post("/chat/completions", body, streaming=streaming)
 
-    def decode_reply(self, call: Call, body: bytes) -> list[Event]:
+    def decode_reply(self, attempt: Attempt, quirks: Quirks, body: bytes) -> list[Event]:
         """Reads a chat completion object."""
         try:
             answer = decode_answer(body)
         except UNREADABLE as error:
-            raise malformed("answer is not a chat completion") from error
+            answer = decode_again(decode_answer, body, "answer is not a chat completion", error)
         if answer.error is not None:
-            raise embedded_error(answer.error)
+            raise answer.error.error(WORDS, None, None)
         if not answer.choices:
             raise malformed("answer without choices")
         choice = answer.choices[0]
-        parts = PartsBuilder()
+        parts = _parts(attempt)
         parts.add(Started(answer.id or "", answer.model or ""))
+        said = _Said(parts, attempt.call.scope.call_id)
         if choice.message is not None:
-            _Said(parts, call.scope.call_id).add(choice.message, choice.logprobs)
-        return _finish(parts, choice.finish_reason, answer.usage)
+            said.add(choice.message, choice.logprobs)
+        said.finish(choice.finish_reason, answer.usage)
+        return parts.take()
 
-    def stream_decoder(self, call: Call, quirks: Quirks) -> OpenAiChatStream:
+    def stream_decoder(self, attempt: Attempt, quirks: Quirks) -> SseStream:
         """Returns a decoder of chat completion chunks."""
-        return OpenAiChatStream(quirks, call.scope.call_id)
+        return SseStream(_ChunkReader(_parts(attempt), attempt.call.scope.call_id, quirks))
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> UpstreamError:
         """Reads `{"error": {...}}`; whatever else came is judged by its status alone."""
@@ -96,93 +96,60 @@ class OpenAiChat:
             problem = decode_answer(body).error
         except UNREADABLE:
             problem = None
-        if problem is None:
-            return status_error(status, headers, now_s=now_s)
-        by_status = status_error(status, headers, now_s=now_s, detail=problem.summary())
-        reason = problem.by_code() or reason_by_message(problem.message or "", status)
-        if reason is None:
-            return by_status
-        return UpstreamError(
-            reason, http_status=status, retry_after_s=by_status.retry_after_s, detail=problem.summary()
-        )
+        return refusal(problem, WORDS, status, headers, now_s=now_s)
 
 
-class OpenAiChatStream:
-    """Reads one stream of chat completion chunks.
+def _parts(attempt: Attempt) -> PartsBuilder:
+    answer = answer_tool(attempt)
+    return PartsBuilder(answer.name if answer else "", one_of_each=True)
+
+
+class _ChunkReader:
+    """Reads chat completion chunks; see `stream.EventReader`.
 
     Args:
-        quirks: of the vendor.
+        parts: of the reply.
         call_id: of the call, for the ids of tool calls that come without one.
+        quirks: of the vendor.
     """
 
-    def __init__(self, quirks: Quirks, call_id: str) -> None:
-        self._quirks = quirks
-        self._sse = SseDecoder()
-        self._parts = PartsBuilder()
-        self._said = _Said(self._parts, call_id)
+    def __init__(self, parts: PartsBuilder, call_id: str, quirks: Quirks) -> None:
+        self.parts = parts
+        self._said = _Said(parts, call_id)
+        self._done_line_required = quirks.done_line_required
         self._started = False
         self._finish_reason: str | None = None
         self._usage: ReportedUsage | None = None
-        self.failure: UpstreamError | None = None
-        self.finished = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Reads what arrived."""
+    def read(self, name: bytes, data: bytes) -> bool:
+        """Reads one event; its name says nothing that its data does not."""
+        if data[:1] != b"{":
+            data = data.strip()
+            if not data:  # some proxies keep a connection alive with events that have no data
+                return False
+            if data == b"[DONE]":
+                if self._finish_reason is None:
+                    raise interrupted("[DONE] without a finish reason")
+                return self._finish()
         try:
-            for _, payload in self._sse.feed(data):
-                if self.finished:
-                    break
-                self._event(payload)
-        except UpstreamError as failure:
-            return self._fail(failure)
-        return self._parts.take()
-
-    def end(self) -> list[Event]:
-        """Judges a clean end of the body."""
-        if self.finished:
-            return []
-        try:
-            for _, payload in self._sse.end():
-                self._event(payload)
-        except UpstreamError as failure:
-            return self._fail(failure)
-        return self._last()
-
-    def _last(self) -> list[Event]:
-        if self.finished:
-            return self._parts.take()
-        if self._finish_reason is None or self._quirks.done_line_required:
-            return self._fail(
-                UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="stream ended without its last event")
-            )
-        self.finished = True
-        return _finish(self._parts, self._finish_reason, self._usage)
-
-    def _fail(self, failure: UpstreamError) -> list[Event]:
-        """Hands out what came before the failure; the failure itself is raised by the reader's next turn."""
-        events = self._parts.take()
-        if not events:
-            raise failure
-        self.failure = failure
-        return events
-
-    def _event(self, payload: bytes) -> None:
-        if payload[:1] != b"{":
-            payload = payload.strip()
-            if not payload:  # some proxies keep a connection alive with events that have no data
-                return
-            if payload == b"[DONE]":
-                self._done()
-                return
-        try:
-            chunk = decode_answer(payload)
+            chunk = decode_answer(data)
         except UNREADABLE as error:
-            raise malformed("event is not a chat completion chunk") from error
+            chunk = decode_again(decode_answer, data, "event is not a chat completion chunk", error)
         if chunk.error is not None:
-            raise embedded_error(chunk.error)
+            raise chunk.error.error(WORDS, None, None)
+        self._read(chunk)
+        return False
+
+    def body_ended(self) -> bool:
+        """Some vendors end their bodies without `[DONE]`; then the finish reason is the end."""
+        if self._finish_reason is None or self._done_line_required:
+            return False
+        return self._finish()
+
+    def _read(self, chunk: Answer) -> None:
         if not self._started and (chunk.choices or chunk.id):  # a first chunk about filters names nobody yet
             self._started = True
-            self._parts.add(Started(chunk.id or "", chunk.model or ""))
+            self.parts.add(Started(chunk.id or "", chunk.model or ""))
         if chunk.usage is not None:
             self._usage = chunk.usage
         for choice in chunk.choices or ():
@@ -193,26 +160,9 @@ class OpenAiChatStream:
             if choice.finish_reason:
                 self._finish_reason = choice.finish_reason
 
-    def _done(self) -> None:
-        if self._finish_reason is None:
-            raise UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="[DONE] without a finish reason")
-        self.finished = True
-        for event in _finish(self._parts, self._finish_reason, self._usage):
-            self._parts.add(event)
-
-
-def _finish(parts: PartsBuilder, native_reason: str | None, usage: ReportedUsage | None) -> list[Event]:
-    """Ends the reply: open parts, the provider's usage, the finish reason."""
-    if native_reason is None:
-        raise malformed("answer without a finish reason")
-    reason = FINISH_REASONS.get(native_reason, FinishReason.UNSPECIFIED)
-    if reason is FinishReason.STOP and parts.has_tools:  # a forced tool choice ends with "stop"
-        reason = FinishReason.TOOL_CALLS
-    parts.close()
-    if usage is not None:
-        parts.add(UsageSnapshot(usage.normalised()))
-    parts.add(Finished(reason, native_reason))
-    return parts.take()
+    def _finish(self) -> bool:
+        self._said.finish(self._finish_reason, self._usage)
+        return True
 
 
 class _Said:
@@ -230,6 +180,7 @@ class _Said:
         self._last_key: Hashable = None
         self._at_index: dict[int, str] = {}
         """Which call, by its id, an index stands for now."""
+        self._annotations: list[Annotation] = []
 
     def add(self, said: Said, logprobs: Logprobs | None) -> None:
         """Adds what one chunk or a whole message says; reasoning comes before the text that follows from it."""
@@ -246,6 +197,21 @@ class _Said:
                 self._tool(self._key(call, position), call.id, call.function)
         if said.function_call is not None:
             self._tool("function_call", None, said.function_call)
+        if said.annotations:
+            self._annotations += said.annotations
+
+    def finish(self, native_reason: str | None, usage: ReportedUsage | None) -> None:
+        """Ends the reply: open parts, the provider's usage, the finish reason."""
+        if native_reason is None:
+            raise malformed("answer without a finish reason")
+        parts = self._parts
+        if self._annotations:
+            parts.end_flow_with(PartKind.TEXT, citations=citations_of(self._annotations))
+        parts.close()
+        if usage is not None:
+            parts.add(UsageSnapshot(usage.normalised()))
+        reason = FINISH_REASONS.get(native_reason, FinishReason.UNSPECIFIED)
+        parts.add(Finished(parts.settled(reason), native_reason))
 
     def _tool(self, key: Hashable, given_id: str | None, function: Function | None) -> None:
         self._keys.add(key)

@@ -11,6 +11,8 @@ from llmgateway_server.providers.faults import malformed
 MAX_LINE_BYTES = 1024 * 1024
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """Bounds of a line and of an event, see `docs/reliability.md`."""
+LINE_BYTES = 64
+"""What keeping a line costs beside its data; it counts, or an event of empty lines would have no bound."""
 
 
 class SseDecoder:
@@ -101,16 +103,20 @@ class SseDecoder:
                     self._data_bytes = 0
                 self._event = b""
             elif line.startswith(b"data:"):
-                data = line[6:] if line[5:6] == b" " else line[5:]
-                self._data_bytes += len(data) + 1
-                if self._data_bytes > self._max_event:
-                    raise self._too_long("event")
-                self._data.append(data)
+                self._keep(line[6:] if line[5:6] == b" " else line[5:])
             elif line.startswith(b"event:"):
                 self._event = line[6:].strip()
             elif line == b"data":
-                self._data.append(b"")
+                self._keep(b"")
         return events
+
+    def _keep(self, data: bytes) -> None:
+        if self._data:
+            self._data_bytes += LINE_BYTES
+        self._data_bytes += len(data)
+        if self._data_bytes > self._max_event:
+            raise self._too_long("event")
+        self._data.append(data)
 
     def end(self) -> list[tuple[bytes, bytes]]:
         """Returns the event that the end of the body completes.

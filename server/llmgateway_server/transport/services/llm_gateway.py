@@ -15,7 +15,7 @@ from llmgateway_server.admission.gate import Gate
 from llmgateway_server.contract import catalog_out, figures_out, reply_out, requests_in, schema
 from llmgateway_server.core.calls import Call, CallScope, Deadline, Notice, NoticeCode
 from llmgateway_server.core.clock import Clock
-from llmgateway_server.core.errors import AccessError, CallEndedError, RequestError
+from llmgateway_server.core.errors import CallEndedError, RequestError
 from llmgateway_server.core.events import Finished
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.reply import Gateway
@@ -146,9 +146,7 @@ class LlmGatewayService:
     async def get_model(self, data: bytes, context: Context) -> bytes:
         """Serves GetModel."""
         request = schema.decode("GetModelRequest", data)
-        model = self._catalog.describe(request.name)
-        if not SCOPE.get().principal.may_use(model.name):
-            raise AccessError(Reason.MODEL_NOT_ALLOWED, slots={"model": model.name})
+        model = self._catalog.describe(request.name, SCOPE.get().principal.may_use)
         return model_pb2.GetModelResponse(model=catalog_out.model_message(model)).SerializeToString()
 
     async def _call(

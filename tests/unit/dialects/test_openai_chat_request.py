@@ -12,7 +12,7 @@ from google.protobuf import json_format
 
 from llmgateway.v1 import completion_pb2
 from llmgateway_server.contract.requests_in import complete_request
-from llmgateway_server.core.calls import Call, CallScope, Deadline, NoticeCode
+from llmgateway_server.core.calls import Attempt, AttemptRecord, Call, CallScope, Deadline, NoticeCode
 from llmgateway_server.core.errors import RequestError
 from llmgateway_server.core.messages import (
     MediaPart,
@@ -27,15 +27,16 @@ from llmgateway_server.core.messages import (
 )
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import CompleteRequest, Operation, ReasoningOptions, Tool
-from llmgateway_server.core.targets import Target
+from llmgateway_server.core.targets import Profile, Target
 from llmgateway_server.providers.dialects.dialect import Quirks
 from llmgateway_server.providers.dialects.openai_chat import OpenAiChat
 from llmgateway_server.providers.wire.port import WireRequest
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "openai_chat"
+GOLDEN = Path(__file__).parents[2] / "golden" / "openai_chat"
 TARGET = Target(provider="p", vendor="openai", upstream_model="upstream-1")
 HI = Message(Role.USER, [Part(TextPart("Hi"))])
 IMAGE = MediaPart("image/png", data=b"x")
+VIDEO = MediaPart("video/mp4", data=b"x")
 
 
 def call_of(request: CompleteRequest, *, streaming: bool = False) -> Call:
@@ -43,11 +44,17 @@ def call_of(request: CompleteRequest, *, streaming: bool = False) -> Call:
     return Call(scope, Operation.COMPLETE, streaming, request)
 
 
+def attempt_of(call: Call, target: Target = TARGET) -> Attempt:
+    return Attempt(call, target, AttemptRecord(1, target))
+
+
 def encoded(golden: dict[str, Any]) -> WireRequest:
     """Encodes the request of a golden file: a message of the contract as JSON, with a vendor's quirks."""
     message = json_format.ParseDict(golden["request"], completion_pb2.CompleteRequest())
     call = call_of(complete_request(message), streaming=golden.get("streaming", False))
-    return OpenAiChat().encode_request(call, TARGET, Quirks(**golden.get("quirks", {})))
+    profile = Profile(**golden.get("profile", {}))
+    attempt = attempt_of(call, dataclasses.replace(TARGET, profile=profile))
+    return OpenAiChat().encode_request(attempt, Quirks(**golden.get("quirks", {})))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.json")))
@@ -73,7 +80,7 @@ def test_schemas_are_passed_on_to_the_letter() -> None:
 
 def refused(request: CompleteRequest) -> list[str]:
     with pytest.raises(RequestError) as caught:
-        OpenAiChat().encode_request(call_of(request), TARGET, Quirks())
+        OpenAiChat().encode_request(attempt_of(call_of(request)), Quirks())
     assert caught.value.reason is Reason.UNSUPPORTED_OPTION
     return [violation.field for violation in caught.value.violations]
 
@@ -82,19 +89,20 @@ def everything_unsupported(*, drop: bool) -> CompleteRequest:
     return CompleteRequest(
         model="m",
         messages=[
-            Message(Role.USER, [Part(TextPart("look")), Part(IMAGE)]),
-            Message(Role.ASSISTANT, [Part(ToolCallPart("c", "see", "{}")), Part(ReasoningPart("hm"))]),
+            Message(Role.USER, [Part(TextPart("look")), Part(IMAGE), Part(VIDEO)]),
+            Message(Role.ASSISTANT, [Part(ToolCallPart("c", "see", "{}")), Part(ReasoningPart("hm")), Part(IMAGE)]),
             Message(Role.TOOL, [Part(ToolResultPart("c", "see", [TextPart("x"), IMAGE]))]),
         ],
         top_k=5,
         reasoning=ReasoningOptions(budget_token_count=100, include_text=True),
-        provider_options={"openai_chat": object(), "gemini": object()},
+        provider_options={"openai_chat": {"web_search": {"max_uses": 1}}, "gemini": {"cached_content": "x"}},
         drop_unsupported=drop,
     )
 
 
 CONTENT = [
-    "messages[0].parts[1].media",
+    "messages[0].parts[2].media",
+    "messages[1].parts[2].media",
     "messages[2].parts[0].tool_result.content[1].media",
 ]
 
@@ -104,16 +112,16 @@ def test_everything_that_cannot_be_said_is_named_at_once() -> None:
         "top_k",
         "reasoning.budget_token_count",
         "reasoning.include_text",
-        "provider_options.openai_chat",
+        "provider_options.openai_chat.web_search.max_uses",
         *CONTENT,
     ]
 
 
 def test_content_is_never_dropped() -> None:
-    assert refused(everything_unsupported(drop=True)) == ["provider_options.openai_chat", *CONTENT]
+    assert refused(everything_unsupported(drop=True)) == CONTENT
 
 
-def test_marks_beside_content_are_refused_or_left_out_and_never_in_silence() -> None:
+def test_marks_beside_content_are_left_out_and_never_in_silence() -> None:
     state = ProviderState("anthropic", b"signature")
     request = CompleteRequest(
         "m",
@@ -124,19 +132,15 @@ def test_marks_beside_content_are_refused_or_left_out_and_never_in_silence() -> 
         ],
         tools=[Tool("see", cache_breakpoint=True)],
     )
-    options = [
-        "tools[0].cache_breakpoint",
-        "messages[0].parts[0].cache_control",
-        "messages[2].parts[0].tool_result.is_error",
-    ]
-    assert refused(request) == options
-    call = call_of(dataclasses.replace(request, drop_unsupported=True))
-    OpenAiChat().encode_request(call, TARGET, Quirks())
-    assert {(notice.code, notice.subject) for notice in call.notices} == {
-        *((NoticeCode.OPTION_DROPPED, path) for path in options),
+    call = call_of(request)
+    OpenAiChat().encode_request(attempt_of(call), Quirks())
+    assert [(notice.code, notice.subject) for notice in call.notices] == [
+        (NoticeCode.OPTION_DROPPED, "tools[0].cache_breakpoint"),
+        (NoticeCode.OPTION_DROPPED, "messages[0].parts[0].cache_control"),
         (NoticeCode.OPTION_DROPPED, "messages[1].parts[0].reasoning"),
         (NoticeCode.PROVIDER_STATE_DROPPED, "messages[1].parts[0].provider_state"),
-    }
+        (NoticeCode.OPTION_DROPPED, "messages[2].parts[0].tool_result.is_error"),
+    ]
 
 
 def test_options_are_dropped_with_a_notice_where_that_is_allowed() -> None:
@@ -148,8 +152,8 @@ def test_options_are_dropped_with_a_notice_where_that_is_allowed() -> None:
         drop_unsupported=True,
     )
     call = call_of(request)
-    OpenAiChat().encode_request(call, TARGET, Quirks())
-    body = json.loads(OpenAiChat().encode_request(call, TARGET, Quirks()).body)  # a second target says nothing new
+    OpenAiChat().encode_request(attempt_of(call), Quirks())
+    body = json.loads(OpenAiChat().encode_request(attempt_of(call), Quirks()).body)  # a second target says nothing new
     assert body == {
         "model": "upstream-1",
         "messages": [{"role": "user", "content": "Hi"}],

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.reasons import Reason
+from llmgateway_server.providers.dialects.dialect import Quirks
 from llmgateway_server.providers.faults import retry_after_s
-from tests.unit.test_openai_chat import DIALECT, call_of, read_stream, sse
+from tests.unit.dialects.test_openai_chat import DIALECT, attempt_of, read_stream, sse
 
 NOW_S = 1_700_000_000.0
 
@@ -60,7 +61,7 @@ def test_errors_are_classified(status: int, error: object, reason: Reason) -> No
 )
 def test_errors_inside_an_answer_are_classified(error: object, reason: Reason) -> None:
     with pytest.raises(UpstreamError) as whole:
-        DIALECT.decode_reply(call_of(), json.dumps({"error": error}).encode())
+        DIALECT.decode_reply(attempt_of(), Quirks(), json.dumps({"error": error}).encode())
     with pytest.raises(UpstreamError) as streamed:
         read_stream(sse({"error": error}), [])
     assert whole.value.reason is streamed.value.reason is reason

@@ -1,0 +1,101 @@
+"""What the streams of all dialects over server-sent events share: framing, failing late, ending once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llmgateway_server.core.errors import UpstreamError
+from llmgateway_server.core.events import Event
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.providers.dialects.parts import PartsBuilder
+from llmgateway_server.providers.dialects.sse import SseDecoder
+
+
+class EventReader(Protocol):
+    """A dialect's own half of a stream's decoder: it reads events and builds parts."""
+
+    parts: PartsBuilder
+    """Where it puts what it reads, `Finished` included."""
+
+    def read(self, name: bytes, data: bytes) -> bool:
+        """Reads one event and tells whether it was the last of the reply.
+
+        Raises:
+            UpstreamError: the event is an error, or cannot be read.
+        """
+        ...
+
+    def body_ended(self) -> bool:
+        """Tells whether the reply is complete although the body ended without its last event.
+
+        Raises:
+            UpstreamError: what is there cannot be a whole reply.
+        """
+        ...
+
+
+class SseStream:
+    """Decodes one stream; see `dialect.StreamDecoder`.
+
+    Args:
+        reader: the dialect's half.
+    """
+
+    def __init__(self, reader: EventReader) -> None:
+        self._sse = SseDecoder()
+        self._reader = reader
+        self.failure: UpstreamError | None = None
+        self.finished = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Reads what arrived."""
+        try:
+            self._read(self._sse.feed(data))
+        except UpstreamError as failure:
+            return self._fail(failure)
+        return self._reader.parts.take()
+
+    def end(self) -> list[Event]:
+        """Judges a clean end of the body."""
+        if self.finished:
+            return []
+        try:
+            self._read_rest()
+            self._judge_end()
+        except UpstreamError as failure:
+            return self._fail(failure)
+        return self._reader.parts.take()
+
+    def _read(self, events: list[tuple[bytes, bytes]]) -> None:
+        read = self._reader.read
+        for name, data in events:
+            if self.finished:  # whatever follows the last event is not looked at
+                return
+            self.finished = read(name, data)
+
+    def _read_rest(self) -> None:
+        """Reads the event that the end of the body completes. What is no whole event there was cut."""
+        try:
+            self._read(self._sse.end())
+        except UpstreamError as failure:
+            if failure.reason is not Reason.UPSTREAM_MALFORMED:
+                raise
+            raise interrupted("stream ended inside an event") from failure
+
+    def _judge_end(self) -> None:
+        if not self.finished and not self._reader.body_ended():
+            raise interrupted("stream ended without its last event")
+        self.finished = True
+
+    def _fail(self, failure: UpstreamError) -> list[Event]:
+        """Hands out what came before the failure; the failure itself is raised by the caller's next turn."""
+        events = self._reader.parts.take()
+        if not events:
+            raise failure
+        self.failure = failure
+        return events
+
+
+def interrupted(detail: str) -> UpstreamError:
+    """Returns the error for a stream that is not whole; `detail` names the place."""
+    return UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail=detail)
