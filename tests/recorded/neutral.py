@@ -30,7 +30,7 @@ def request_of(neutral: dict[str, Any], provider: str) -> completion_pb2.Complet
     for text in neutral.get("system", ()):
         request.messages.add(role=message_pb2.ROLE_SYSTEM, parts=[message_pb2.Part(text=text)])
     for message in neutral["messages"]:
-        request.messages.add(role=ROLES[message["role"]], parts=[_part(part) for part in message["parts"]])
+        _message(request, message)
     for tool in neutral.get("tools", ()):
         said = request.tools.add(name=tool["name"], description=tool.get("description") or "")
         if tool.get("schema") is not None:
@@ -41,15 +41,25 @@ def request_of(neutral: dict[str, Any], provider: str) -> completion_pb2.Complet
     return request
 
 
-def media_paths(neutral: dict[str, Any]) -> set[str]:
-    """Returns the paths of the images, sounds and documents in the request."""
-    offset = len(neutral.get("system", ()))
-    return {
-        f"messages[{m + offset}].parts[{p}].media"
-        for m, message in enumerate(neutral["messages"])
-        for p, part in enumerate(message["parts"])
-        if part.keys() & {"image", "audio", "document"}
-    }
+def is_sayable(neutral: dict[str, Any]) -> bool:
+    """Tells whether the contract has words for all of it; a vendor's own references have none."""
+    pieces = [
+        piece
+        for message in neutral["messages"]
+        for part in message["parts"]
+        for piece in part.get("tool_result", {}).get("content") or ()
+    ]
+    return all("tool_reference" not in piece for piece in pieces)
+
+
+def _message(request: completion_pb2.CompleteRequest, neutral: dict[str, Any]) -> None:
+    """Adds a message; tool results that stand in a user's message are the tools' own."""
+    results = [part for part in neutral["parts"] if "tool_result" in part]
+    others = [part for part in neutral["parts"] if "tool_result" not in part]
+    if results:
+        request.messages.add(role=message_pb2.ROLE_TOOL, parts=map(_part, results))
+    if others or not results:
+        request.messages.add(role=ROLES[neutral["role"]], parts=map(_part, others))
 
 
 def _options(request: completion_pb2.CompleteRequest, neutral: dict[str, Any]) -> None:
@@ -60,28 +70,52 @@ def _options(request: completion_pb2.CompleteRequest, neutral: dict[str, Any]) -
         request.max_output_tokens = neutral["max_tokens"]
     stop = neutral.get("stop") or ()
     request.stop.extend([stop] if isinstance(stop, str) else stop)
-    choice = neutral.get("tool_choice")
-    if isinstance(choice, str):
-        request.tool_choice.mode = CHOICES[choice]
-    elif choice is not None:
-        request.tool_choice.mode = tool_pb2.TOOL_CHOICE_MODE_NAMED
-        request.tool_choice.name = choice["function"]["name"]
-    if neutral.get("reasoning"):
-        effort = f"REASONING_EFFORT_{neutral['reasoning'].upper()}"
-        request.reasoning.effort = completion_pb2.ReasoningEffort.Value(effort)
+    _tool_choice(request, neutral.get("tool_choice"))
+    _reasoning(request.reasoning, neutral.get("reasoning"))
     if neutral.get("logprobs"):
         request.logprobs.top_count = 0
         request.logprobs.SetInParent()
-    _response_format(request.response_format, neutral.get("response_format"))
+    if neutral.get("response_format"):
+        _response_format(request.response_format, neutral["response_format"])
 
 
-def _response_format(wanted: tool_pb2.ResponseFormat, neutral: dict[str, Any] | None) -> None:
+def _tool_choice(request: completion_pb2.CompleteRequest, neutral: Any) -> None:
     match neutral:
         case None:
             return
-        case {"type": "json_schema", "json_schema": schema}:
+        case str():
+            request.tool_choice.mode = CHOICES[neutral]
+        case {"function": {"name": name}} | {"type": "tool", "name": name}:
+            request.tool_choice.mode = tool_pb2.TOOL_CHOICE_MODE_NAMED
+            request.tool_choice.name = name
+        case {"type": kind}:
+            request.tool_choice.mode = CHOICES[kind]
+            if neutral.get("disable_parallel_tool_use") is not None:
+                request.parallel_tool_calls = not neutral["disable_parallel_tool_use"]
+    if request.tool_choice.mode == tool_pb2.TOOL_CHOICE_MODE_AUTO and not request.tools:
+        request.ClearField("tool_choice")  # of a tool that only the vendor has
+
+
+def _reasoning(wanted: completion_pb2.ReasoningOptions, neutral: Any) -> None:
+    match neutral:
+        case None:
+            return
+        case str():
+            wanted.effort = completion_pb2.ReasoningEffort.Value(f"REASONING_EFFORT_{neutral.upper()}")
+        case {"type": "enabled", "budget_tokens": budget}:
+            wanted.budget_token_count = budget
+        case {"type": "adaptive", **more}:
+            wanted.SetInParent()
+            if "display" in more:
+                wanted.include_text = more["display"] == "summarized"
+
+
+def _response_format(wanted: tool_pb2.ResponseFormat, neutral: dict[str, Any]) -> None:
+    match neutral:
+        case {"type": "json_schema"}:
+            schema = neutral.get("json_schema", neutral)
             said = wanted.json_schema
-            said.name, said.schema_json = schema["name"], json.dumps(schema["schema"])
+            said.name, said.schema_json = schema.get("name", "answer"), json.dumps(schema["schema"])
             said.description = schema.get("description") or ""
             if schema.get("strict") is not None:
                 said.strict = schema["strict"]
@@ -101,12 +135,23 @@ def _part(neutral: dict[str, Any]) -> message_pb2.Part:
             part.tool_call.id, part.tool_call.name = said["id"], said["name"]
             part.tool_call.arguments_json = json.dumps(said["arguments"])
         case "tool_result":
-            part.tool_result.tool_call_id, part.tool_result.name = said["id"], said["name"] or ""
-            for piece in said["content"]:
+            part.tool_result.tool_call_id, part.tool_result.name = said["id"], said.get("name") or ""
+            part.tool_result.is_error = bool(said.get("is_error"))
+            for piece in said["content"] or ():
                 part.tool_result.content.add(text=piece["text"])
+        case "reasoning":
+            _reasoning_part(part, said)
         case _:
             _media(part.media, said)
     return part
+
+
+def _reasoning_part(part: message_pb2.Part, said: dict[str, Any]) -> None:
+    """What the gateway returned as opaque state is, for Anthropic, the signature or the redacted data."""
+    part.reasoning.text = said.get("text", "")
+    part.reasoning.redacted = "redacted" in said
+    part.provider_state.vendor = "anthropic"
+    part.provider_state.data = (said.get("signature") or said["redacted"]).encode()
 
 
 def _media(media: message_pb2.Media, said: dict[str, Any]) -> None:
@@ -119,4 +164,4 @@ def _media(media: message_pb2.Media, said: dict[str, Any]) -> None:
     else:
         media.mime_type, data = said["mime"], said["data_b64"]
     media.data = base64.b64decode(data)
-    media.filename = said.get("filename", "")
+    media.filename = said.get("filename") or said.get("name") or ""

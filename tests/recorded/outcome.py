@@ -206,6 +206,16 @@ def _assert_tool_calls(expected: list[dict[str, Any]], outcome: Outcome) -> None
     assert len({call_id for call_id, _, _ in outcome.tool_calls}) == len(expected)
 
 
+def _written(usage: Any) -> int | None:
+    """Returns the tokens written to the vendor's cache, for however long; None where none were told."""
+    counts = [
+        getattr(usage, name)
+        for name in ("cache_write_5m_token_count", "cache_write_1h_token_count")
+        if usage.HasField(name)
+    ]
+    return sum(counts) if counts else None
+
+
 def _assert_usage(expected: dict[str, Any], usage: Any) -> None:
     if expected["input_tokens"] is None and expected["output_tokens"] is None:
         assert usage.source == usage_pb2.USAGE_SOURCE_ESTIMATED
@@ -214,9 +224,10 @@ def _assert_usage(expected: dict[str, Any], usage: Any) -> None:
         return
     assert usage.source == usage_pb2.USAGE_SOURCE_REPORTED
     for name, count in (
-        ("input_token_count", expected["input_tokens"]),
-        ("output_token_count", expected["output_tokens"]),
+        ("input_token_count", expected["input_tokens_incl_cache"]),
+        ("output_token_count", expected["output_tokens_incl_reasoning"]),
         ("cache_read_token_count", expected["cached_input_tokens"]),
         ("reasoning_token_count", expected["reasoning_tokens"]),
     ):
         assert (getattr(usage, name) if usage.HasField(name) else None) == count, name
+    assert (_written(usage) or 0) == (expected["cache_write_tokens"] or 0)  # some say 0 that the recordings leave out

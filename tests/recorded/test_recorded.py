@@ -9,6 +9,7 @@ import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import grpc
 import pytest
 
 from llmgateway_server.testing.gateway import RunningGateway, running_gateway
-from tests.recorded.neutral import media_paths, request_of
+from tests.recorded.differences import comparable
+from tests.recorded.neutral import is_sayable, request_of
 from tests.recorded.outcome import DEFECTS, Outcome, assert_reply, completed, streamed
 
 pytestmark = pytest.mark.recorded
@@ -31,7 +33,10 @@ REASONS = {
     "invalid_argument": {"UPSTREAM_REJECTED_REQUEST"},
     "context_length": {"CONTEXT_LENGTH_EXCEEDED"},
     "internal": {"UPSTREAM_ERROR"},
+    "overloaded": {"UPSTREAM_OVERLOADED"},
 }
+LAST_LINES = {"openai": b"data: [DONE]", "anthropic": b'data: {"type":"message_stop"'}
+"""How the line begins that ends a stream, by vendor."""
 BROKEN = {"UPSTREAM_RESET", "UPSTREAM_STREAM_INTERRUPTED", "UPSTREAM_MALFORMED"}
 CUTS = ["recorded", "whole", "bytes1", "random:1", "random:2", "random:3", "utf8"]
 FRACTIONS = ("0.001", "0.1", "0.25", "0.5", "0.75", "0.9", "0.97", "0.999")
@@ -46,7 +51,8 @@ def names(*prefixes: str) -> list[str]:
     return found or [NO_FOLDER]
 
 
-OPENAI = names("openai-chat-")
+EXACT = names("openai-chat-", "anthropic-messages-")
+"""Cases of the vendors whose rows are complete."""
 COMPATIBLE = names("openai_compatible-chat-", "azure_openai-chat-", "ollama-chat-")
 
 
@@ -56,21 +62,39 @@ def case_of(name: str) -> dict[str, Any]:
     return case
 
 
+def vendor_of(name: str) -> str:
+    return name.partition("-")[0]
+
+
+@dataclass
+class Replay:
+    """The recordings' own server."""
+
+    address: str
+    log: Path
+
+    def sent(self, name: str) -> Any:
+        """Returns the body that was sent last for a case."""
+        lines = [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
+        return [line["body"] for line in lines if line["case"] == name][-1]
+
+
 @pytest.fixture(scope="session")
-def replay() -> Iterator[str]:
-    """The recordings' own server in a process of its own; its address."""
+def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
+    """In a process of its own."""
     if not FOLDER:
         reason = "LLMGATEWAY_RECORDED_DIR names no folder of recordings"
         if os.environ.get("CI") == "true":
             pytest.fail(f"{reason}, which CI must have")
         pytest.skip(reason)
-    command = [sys.executable, "replay_server.py", "--port", "0", "--log", ""]
+    log = tmp_path_factory.mktemp("replay") / "received.jsonl"
+    command = [sys.executable, "replay_server.py", "--port", "0", "--log", str(log)]
     with subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             hello = process.stdout.readline()
             assert " at http://" in hello, hello
-            yield hello.split(" at ")[1].split("/case/")[0]
+            yield Replay(hello.split(" at ")[1].split("/case/")[0], log)
         finally:
             process.kill()
 
@@ -80,10 +104,14 @@ def provider_of(mode: str) -> str:
 
 
 @asynccontextmanager
-async def gateway_for(replay: str, name: str, vendor: str, modes: list[str]) -> AsyncIterator[RunningGateway]:
+async def gateway_for(replay: Replay, name: str, vendor: str, modes: list[str]) -> AsyncIterator[RunningGateway]:
     """A gateway with one provider account per way in which the case is to be played."""
     providers = {
-        provider_of(mode): {"vendor": vendor, "base_url": f"{replay}/case/{name}~{mode}/v1", "api_key": "recorded"}
+        provider_of(mode): {
+            "vendor": vendor,
+            "base_url": f"{replay.address}/case/{name}~{mode}/v1",
+            "api_key": "recorded",
+        }
         for mode in modes
     }
     async with running_gateway({"providers": providers}) as gateway:
@@ -95,11 +123,6 @@ async def play(gateway: RunningGateway, case: dict[str, Any], mode: str) -> Outc
     return await (streamed if case["streaming"] else completed)(gateway, request)
 
 
-def assert_refused_media(case: dict[str, Any], outcome: Outcome) -> None:
-    assert (outcome.code, outcome.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_OPTION")
-    assert outcome.fields == media_paths(case["neutral_request"])
-
-
 def assert_error(case: dict[str, Any], outcome: Outcome) -> None:
     expected = case["expected"]
     assert outcome.code.name in expected["grpc_status_accept"]
@@ -109,34 +132,40 @@ def assert_error(case: dict[str, Any], outcome: Outcome) -> None:
 
 
 def assert_outcome(case: dict[str, Any], outcome: Outcome) -> None:
-    if media_paths(case["neutral_request"]):
-        assert_refused_media(case, outcome)
-    elif case["expected"]["error_kind"]:
+    if case["expected"]["error_kind"]:
         assert_error(case, outcome)
     else:
         assert_reply(case["expected"], outcome)
 
 
-@pytest.mark.parametrize("name", OPENAI)
-async def test_the_answer_is_the_same_however_it_is_cut(replay: str, name: str) -> None:
-    case = case_of(name)
+@pytest.mark.parametrize("name", EXACT)
+async def test_the_answer_is_the_same_however_it_is_cut(replay: Replay, name: str) -> None:
+    case = sayable_case(name)
     modes = CUTS if case["streaming"] else ["recorded", "whole"]
-    async with gateway_for(replay, name, "openai", modes) as gateway:
+    async with gateway_for(replay, name, vendor_of(name), modes) as gateway:
         outcomes = [await play(gateway, case, mode) for mode in modes]
     for outcome in outcomes:
         assert_outcome(case, outcome)
         assert outcome.comparable() == outcomes[0].comparable()
 
 
-@pytest.mark.parametrize("name", OPENAI)
-async def test_a_broken_answer_is_an_error(replay: str, name: str) -> None:
-    case = case_of(name)
-    async with gateway_for(replay, name, "openai", BREAKS) as gateway:
+@pytest.mark.parametrize("name", EXACT)
+async def test_what_is_sent_is_what_a_real_client_sent(replay: Replay, name: str) -> None:
+    case = sayable_case(name)
+    if not isinstance(case["request"]["body"], dict) or case["request"]["synthetic"]:
+        pytest.skip("the recording has no body")
+    async with gateway_for(replay, name, vendor_of(name), ["recorded"]) as gateway:
+        await play(gateway, case, "recorded")
+    assert comparable(replay.sent(name)) == comparable(case["request"]["body"])
+
+
+@pytest.mark.parametrize("name", EXACT)
+async def test_a_broken_answer_is_an_error(replay: Replay, name: str) -> None:
+    case = sayable_case(name)
+    async with gateway_for(replay, name, vendor_of(name), BREAKS) as gateway:
         for mode in BREAKS:
             outcome = await play(gateway, case, mode)
-            if media_paths(case["neutral_request"]):
-                assert_refused_media(case, outcome)
-            elif case["expected"]["error_kind"] and mode != "reset":
+            if case["expected"]["error_kind"] and mode != "reset":
                 assert_broken_refusal(case, outcome)
             elif outcome.code is grpc.StatusCode.OK:
                 assert is_complete(case, mode), mode
@@ -147,9 +176,23 @@ async def test_a_broken_answer_is_an_error(replay: str, name: str) -> None:
                 assert (case["expected"]["text"] or "").startswith(outcome.text), mode
 
 
+def sayable_case(name: str) -> dict[str, Any]:
+    if name == NO_FOLDER:
+        pytest.skip("there is no folder of recordings")
+    case = case_of(name)
+    if not is_sayable(case["neutral_request"]):
+        pytest.skip("the request refers to tools in a way that only its vendor has")
+    return case
+
+
 def assert_broken_refusal(case: dict[str, Any], outcome: Outcome) -> None:
     """The status came whole: what it alone says is an answer, however little of the body followed."""
-    by_status_alone = {400: "UPSTREAM_REJECTED_REQUEST", 401: "PROVIDER_AUTH_FAILED", 404: "MODEL_NOT_FOUND"}
+    by_status_alone = {
+        400: "UPSTREAM_REJECTED_REQUEST",
+        401: "PROVIDER_AUTH_FAILED",
+        404: "MODEL_NOT_FOUND",
+        529: "UPSTREAM_OVERLOADED",
+    }
     allowed = REASONS[case["expected"]["error_kind"]] | BROKEN | {by_status_alone.get(case["response"]["status"], "")}
     assert outcome.code not in (grpc.StatusCode.OK, *DEFECTS)
     assert outcome.reason in allowed
@@ -162,14 +205,15 @@ def is_complete(case: dict[str, Any], mode: str) -> bool:
     kind, _, share = mode.partition(":")
     data = b"".join(b64decode(chunk) for chunk in case["response"]["chunks_b64"])
     delivered = data[: max(1, int(len(data) * float(share)))]
-    end = b"data: [DONE]" if kind == "cutclean" else b"data: [DONE]\n"
-    return end in delivered
+    found = delivered.rfind(LAST_LINES[vendor_of(case["id"])])
+    last_line, newline, _ = delivered[found:].partition(b"\n")
+    return found >= 0 and (bool(newline) or (kind == "cutclean" and last_line.endswith((b"]", b"}"))))
 
 
-@pytest.mark.parametrize("name", [name for name in OPENAI if "-err" in name or name == NO_FOLDER])
-async def test_a_refusal_is_the_same_for_streams(replay: str, name: str) -> None:
-    case = case_of(name)
-    async with gateway_for(replay, name, "openai", ["recorded"]) as gateway:
+@pytest.mark.parametrize("name", [name for name in EXACT if "-err" in name or name == NO_FOLDER])
+async def test_a_refusal_is_the_same_for_streams(replay: Replay, name: str) -> None:
+    case = sayable_case(name)
+    async with gateway_for(replay, name, vendor_of(name), ["recorded"]) as gateway:
         outcome = await streamed(gateway, request_of(case["neutral_request"], "recorded"))
     assert_outcome(case, outcome)
 
@@ -179,8 +223,8 @@ BEYOND_THE_DIALECT = {"no_done_line", "builtin_tool", "content_parts"}
 
 
 @pytest.mark.parametrize("name", COMPATIBLE)
-async def test_vendors_that_speak_alike_are_understood_or_refused_by_name(replay: str, name: str) -> None:
-    case = case_of(name)
+async def test_vendors_that_speak_alike_are_understood_or_refused_by_name(replay: Replay, name: str) -> None:
+    case = sayable_case(name)
     modes = ["recorded", "whole", "random:1", "utf8"] if case["streaming"] else ["recorded"]
     breaks = ["cut:0.5", "cutclean:0.5", "cutclean:0.9", "reset"]
     async with gateway_for(replay, name, "openai-compatible", [*modes, *breaks]) as gateway:
