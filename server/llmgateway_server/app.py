@@ -30,7 +30,7 @@ from llmgateway_server.pipeline.ring import RingGateway, attempt_ring, call_ring
 from llmgateway_server.providers.egress.fetch import Egress
 from llmgateway_server.providers.http_provider import Account, HttpProvider
 from llmgateway_server.providers.keys import KeyRing, ReadSecret
-from llmgateway_server.providers.models import vendor_models
+from llmgateway_server.providers.models import joined, vendor_models
 from llmgateway_server.providers.provider import Provider
 from llmgateway_server.providers.simulator.simulator import Simulator
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS, Vendor
@@ -169,14 +169,18 @@ class App:
                 counting_dialect=vendor.counting_dialect,
                 models=_vendor_models(name, vendor),
             ),
-            _wire(Origin(url.scheme, url.hostname, url.port or DEFAULT_PORTS[url.scheme]), account.proxy),
+            _wire(
+                Origin(url.scheme, url.hostname, url.port or DEFAULT_PORTS[url.scheme]),
+                WireLimits(connect_timeout_s=self.settings.timeouts.connect_s),
+                account.proxy,
+            ),
             KeyRing(name, self._key_sources(name, account), self._clock),
             self._egress,
             self._clock,
         )
 
     def _catalog(self) -> Catalog:
-        models = [model for provider in self._providers.values() for model in provider.models()]
+        models = joined(model for provider in self._providers.values() for model in provider.models())
         models += configured_models(self.settings.models, self._providers, models)
         defaults = {}
         if self.settings.default_model:
@@ -198,11 +202,11 @@ def _vendor_models(provider: str, vendor: Vendor) -> tuple[Model, ...]:
     return vendor_models(provider, vendor.name, operations)
 
 
-def _wire(origin: Origin, proxy: str) -> Wire:
+def _wire(origin: Origin, limits: WireLimits, proxy: str) -> Wire:
     context = None
     if origin.scheme == "https":
         context = ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
     if proxy:
-        return HttpxWire(origin, limits=WireLimits(), ssl_context=context, proxy=proxy)
-    return Http1Wire(origin, limits=WireLimits(), ssl_context=context)
+        return HttpxWire(origin, limits=limits, ssl_context=context, proxy=proxy)
+    return Http1Wire(origin, limits=limits, ssl_context=context)

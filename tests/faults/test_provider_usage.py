@@ -75,12 +75,22 @@ async def test_p27_an_answer_without_an_answer(body: bytes) -> None:
         pytest.param([STREAM_HEAD, END], id="nothing"),
         pytest.param([head(200, {"content-type": "text/event-stream", "content-length": "0"})], id="no-body"),
         pytest.param([STREAM_HEAD, chunk(b": ping\n\n"), END], id="comments"),
+    ],
+)
+async def test_p27_a_stream_without_an_event(script: list[Step]) -> None:
+    ended = await answered(script, streaming=True)
+    ended.assert_refused(UNAVAILABLE, "UPSTREAM_MALFORMED", 200)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
         pytest.param([STREAM_HEAD, DONE, END], id="only-done"),
         pytest.param([STREAM_HEAD, event(told(None)), DONE, END], id="no-choices"),
     ],
 )
 async def test_p27_a_stream_without_an_answer(script: list[Step]) -> None:
-    """Nothing began, so it is as a connection that was dropped before the answer."""
+    """Events came and no content: as a connection that was dropped before the answer."""
     ended = await answered(script, streaming=True)
     ended.assert_refused(UNAVAILABLE, "UPSTREAM_RESET", 200)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmgateway_server.testing.gateway import running_gateway
-from llmgateway_server.testing.upstream import Upstream, answer
+from llmgateway_server.testing.upstream import Upstream, answer, json_answer
 from tests.faults.kit import ask
 
 
@@ -34,3 +34,17 @@ async def test_several_keys_take_turns() -> None:
             records = [each["key_id"] for each in gateway.records() if each["record"] == "attempt"]
     assert keys_seen(upstream) == ["Bearer one", "Bearer two", "Bearer one"]
     assert records == ["key-1", "key-2", "key-1"]
+
+
+async def test_two_accounts_of_a_vendor_stand_in_for_each_other() -> None:
+    """Their public names are one model with two targets."""
+    failed = json_answer({"error": {"type": "server_error"}}, 500)
+    async with Upstream(failed) as broken, Upstream(answer("hi")) as well:
+        accounts = {"a": broken, "b": well}
+        providers = {
+            name: {"vendor": "openai", "base_url": each.base_url, "api_key": name} for name, each in accounts.items()
+        }
+        async with running_gateway({"providers": providers}) as gateway:
+            reply = await gateway.stub.Complete(ask(model="gpt-4o"))
+    assert reply.target.provider == "b"
+    assert [each.target.provider for each in reply.attempts] == ["a", "b"]

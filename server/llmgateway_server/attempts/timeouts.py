@@ -25,6 +25,8 @@ class TimeoutSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    connect_s: float = Field(default=5.0, gt=0)
+    """For DNS, TCP and TLS together."""
     first_token_s: float = Field(default=30.0, gt=0)
     """From the attempt's start to the first token of a stream."""
     idle_s: float = Field(default=60.0, gt=0)

@@ -144,6 +144,17 @@ _BAD_FIELDS = frozenset(
         Reason.UPSTREAM_REJECTED_REQUEST,
     }
 )
+RETRY_IS_VAIN = frozenset(
+    {
+        Reason.UPSTREAM_REJECTED_REQUEST,
+        Reason.CONTEXT_LENGTH_EXCEEDED,
+        Reason.CONTENT_POLICY,
+        Reason.MODEL_NOT_FOUND,
+        Reason.REQUEST_TOO_LARGE,
+        Reason.PROVIDER_AUTH_FAILED,
+    }
+)
+"""The same request fails again whatever a provider's headers say."""
 _PRECONDITIONS = frozenset({Reason.PROVIDER_AUTH_FAILED, Reason.PROVIDER_QUOTA_EXHAUSTED})
 
 
@@ -165,7 +176,7 @@ def status_of(error: GatewayError, scope: CallScope) -> status_pb2.Status:
         error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=slots),
         error_details_pb2.RequestInfo(request_id=scope.call_id),
     ]
-    if error.retry_after_s is not None:
+    if error.retry_after_s is not None and error.reason not in RETRY_IS_VAIN:
         required.append(error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_after_s)))
     optional = _optional_details(error, scope, message)
     return _within_limit(status_pb2.Status(code=row.code, message=message), required, optional)

@@ -68,6 +68,8 @@ class Profile:
     context_token_count: int | None = None
     max_output_token_count: int | None = None
     reasoning: ReasoningStyle = ReasoningStyle.UNKNOWN
+    top_effort: str = ""
+    """The vendor's word for as much reasoning as this model offers; empty for the dialect's own."""
     native_json_schema: bool = True
     """Follows a JSON schema by itself; otherwise structured output is asked for by a forced tool."""
     tokenizer: str = ""

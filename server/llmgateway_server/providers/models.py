@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmgateway_server.core.requests import Operation
 from llmgateway_server.core.targets import Model, ModelStatus, Target
@@ -129,6 +129,15 @@ def vendor_models(provider_name: str, vendor_name: str, operations: frozenset[Op
         for public in PUBLIC_MODELS.get(vendor_name, ())
     )
     return tuple(model for model in models if model.operations)
+
+
+def joined(models: Iterable[Model]) -> list[Model]:
+    """Returns the models with those of equal names made one: several accounts of a vendor stand in for each other."""
+    found: dict[str, Model] = {}
+    for model in models:
+        same = found.get(model.name)
+        found[model.name] = model if same is None else replace(same, targets=same.targets + model.targets)
+    return list(found.values())
 
 
 def target_of(provider_name: str, vendor_name: str, upstream_model: str) -> Target:

@@ -62,6 +62,7 @@ _O1 = Profile(
     context_token_count=200_000,
     max_output_token_count=100_000,
     reasoning=ReasoningStyle.EFFORT,
+    top_effort="high",
     tokenizer="o200k_base",
     tier="PREMIUM",
     operations=_TEXT,
@@ -84,8 +85,9 @@ _GPT_5_CHAT = replace(
 )
 _GPT_5_CODEX = replace(_GPT_5, dialect=RESPONSES)
 _GPT_5_PRO = replace(_GPT_5, capabilities=_GPT_5.capabilities - _CACHE, dialect=RESPONSES)
+_GPT_5_2 = replace(_GPT_5, top_effort="xhigh")
 # Since 5.4 the chat completions of a model that reasons refuse tools; the Responses API serves both together.
-_GPT_5_4 = replace(_GPT_5, context_token_count=1_050_000, tools_dialect=RESPONSES)
+_GPT_5_4 = replace(_GPT_5_2, context_token_count=1_050_000, tools_dialect=RESPONSES)
 _GPT_5_4_STANDARD = replace(_GPT_5_4, tier="STANDARD")
 _GPT_5_4_SMALL = replace(_GPT_5_4, tier="BASIC")
 _EMBEDDING = Profile(
@@ -190,7 +192,7 @@ ROWS: tuple[tuple[tuple[str, ...], Profile], ...] = (
     (("gpt-5-nano*",), _ends(_GPT_5_SMALL, "2026-12-11", "gpt-5.6-luna")),
     (("gpt-5", "gpt-5-*"), _ends(_GPT_5, "2026-12-11", "gpt-5.6-sol")),
     (("gpt-5.1*",), _ends(_GPT_5, "2027-04-01", "gpt-5.6-sol")),
-    (("gpt-5.2*", "gpt-5.3*"), _GPT_5),
+    (("gpt-5.2*", "gpt-5.3*"), _GPT_5_2),
     (("gpt-5.4-nano*",), _ends(replace(_GPT_5_4_SMALL, context_token_count=400_000), "2027-04-01", "gpt-5.6-luna")),
     (("gpt-5.4-mini*",), replace(_GPT_5_4_SMALL, context_token_count=400_000)),
     (("gpt-5.5-pro*",), replace(_GPT_5_PRO, context_token_count=1_000_000)),

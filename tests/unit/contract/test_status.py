@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgateway.v1 import error_pb2
-from llmgateway_server.contract.status import MAX_DETAILS_BYTES, MAX_SLOT_CHARS, TABLE, Code, status_of
+from llmgateway_server.contract.status import (
+    MAX_DETAILS_BYTES,
+    MAX_SLOT_CHARS,
+    RETRY_IS_VAIN,
+    TABLE,
+    Code,
+    status_of,
+)
 from llmgateway_server.core.calls import AttemptRecord, Call, CallScope, Deadline, Outcome
 from llmgateway_server.core.errors import GatewayError, RequestError, UpstreamError, Violation
 from llmgateway_server.core.reasons import Reason
@@ -96,7 +103,7 @@ def test_details_stay_small_and_readable(
     assert status.ByteSize() <= MAX_DETAILS_BYTES
     assert status.message.isprintable()
     assert kinds(status)[:2] == ["ErrorInfo", "RequestInfo"]
-    assert ("RetryInfo" in kinds(status)) == (retry_after_s is not None)
+    assert ("RetryInfo" in kinds(status)) == (retry_after_s is not None and reason not in RETRY_IS_VAIN)
     retry = error_details_pb2.RetryInfo()
     for detail in status.details:
         if detail.Unpack(retry):

@@ -188,7 +188,8 @@ CONTENT = [
 
 def test_everything_that_cannot_be_said_is_named_at_once() -> None:
     assert refused(everything_unsupported(drop=False)) == [*OPTIONS, *CONTENT]
-    assert refused(CountTokensRequest(everything_unsupported(drop=False))) == [*OPTIONS, *CONTENT]
+    paths = [f"request.{path}" for path in (*OPTIONS, *CONTENT)]
+    assert refused(CountTokensRequest(everything_unsupported(drop=False))) == paths
 
 
 def test_content_is_never_dropped() -> None:
@@ -214,7 +215,7 @@ def test_options_are_dropped_with_a_notice_where_that_is_allowed() -> None:
 def test_notices_of_a_token_count_reach_its_call() -> None:
     attempt = attempt_of(CountTokensRequest(CompleteRequest("m", [HI], tools=[Tool("see", cache_breakpoint=True)])))
     DIALECT.encode_request(attempt, Quirks())
-    assert [notice.subject for notice in attempt.call.notices] == ["tools[0].cache_breakpoint"]
+    assert [notice.subject for notice in attempt.call.notices] == ["request.tools[0].cache_breakpoint"]
 
 
 def state(**fields: object) -> ProviderState:

@@ -125,6 +125,7 @@ class Unsupported:
         self._call = call
         self._drop = drop
         self._violations: list[Violation] = []
+        self._prefix = "request." if call.operation is Operation.COUNT_TOKENS else ""
 
     def option(self, path: str) -> None:
         """Notes an option: refused, or dropped with a notice where the request allows it."""
@@ -136,7 +137,7 @@ class Unsupported:
     def essential(self, path: str) -> None:
         """Notes something without which the answer would be another: refused always."""
         description = f"cannot be expressed in the dialect {self._dialect}"
-        self._violations.append(Violation(path, description, "unsupported_option"))
+        self._violations.append(Violation(self._prefix + path, description, "unsupported_option"))
 
     def hint(self, path: str) -> None:
         """Notes what changes the cost or the tone of an answer but not its meaning: left out, always with a notice."""
@@ -144,13 +145,15 @@ class Unsupported:
 
     def left_out(self, code: NoticeCode, path: str) -> None:
         """Notes something that no vendor of this dialect wants back: left out always, with a notice."""
-        self._notice(Notice(code, path, f"{path} was left out: the dialect {self._dialect} cannot express it"))
+        self._notice(code, path, f"was left out: the dialect {self._dialect} cannot express it")
 
     def changed(self, path: str, how: str) -> None:
         """Notes something that is said in another way than asked: always with a notice."""
-        self._notice(Notice(NoticeCode.OPTION_DROPPED, path, f"{path} {how}"))
+        self._notice(NoticeCode.OPTION_DROPPED, path, how)
 
-    def _notice(self, notice: Notice) -> None:
+    def _notice(self, code: NoticeCode, path: str, how: str) -> None:
+        path = self._prefix + path
+        notice = Notice(code, path, f"{path} {how}")
         if notice not in self._call.notices:
             self._call.notices.append(notice)
 

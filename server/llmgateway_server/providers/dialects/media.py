@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from enum import StrEnum
-from mimetypes import guess_type
+from mimetypes import guess_extension, guess_type
 from urllib.parse import urlsplit
 
 from llmgateway_server.core.messages import MediaPart
@@ -34,6 +34,12 @@ def kind_of(media: MediaPart) -> MediaKind:
         return MediaKind.IMAGE
     major = mime_type.partition("/")[0]
     return MediaKind(major) if major in ("image", "audio", "video") else MediaKind.DOCUMENT
+
+
+def filename_of(document: MediaPart) -> str:
+    """Returns the name of a document; vendors tell by its ending what it is."""
+    mime_type = mime_type_of(document)
+    return document.filename or f"document{guess_extension(mime_type) or '.' + mime_type.rpartition('/')[2]}"
 
 
 def base64_of(media: MediaPart) -> str:

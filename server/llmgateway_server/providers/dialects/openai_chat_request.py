@@ -21,14 +21,21 @@ from llmgateway_server.core.messages import (
 from llmgateway_server.core.requests import (
     CompleteRequest,
     FormatKind,
-    ReasoningOptions,
     ResponseFormat,
     Tool,
     ToolChoice,
     ToolChoiceMode,
 )
 from llmgateway_server.providers.dialects.dialect import Quirks, Unsupported
-from llmgateway_server.providers.dialects.media import MediaKind, base64_of, data_url, kind_of, mime_type_of
+from llmgateway_server.providers.dialects.media import (
+    MediaKind,
+    base64_of,
+    data_url,
+    filename_of,
+    kind_of,
+    mime_type_of,
+)
+from llmgateway_server.providers.dialects.openai_reasoning import effort_of
 from llmgateway_server.providers.dialects.structured import answer_choice, answer_tool
 
 TEXT_KINDS = {Role.SYSTEM: "system", Role.DEVELOPER: "developer", Role.USER: "user", Role.ASSISTANT: "assistant"}
@@ -41,8 +48,6 @@ AUDIO_FORMATS = {
     "audio/mp3": "mp3",
 }
 """The sounds that chat completions hear."""
-EFFORTS = {"max": "xhigh"}
-"""Efforts that chat completions call by another name."""
 
 
 def request_body(attempt: Attempt, quirks: Quirks, dialect: str) -> dict[str, Any]:
@@ -74,7 +79,7 @@ def request_body(attempt: Attempt, quirks: Quirks, dialect: str) -> dict[str, An
         ("seed", request.seed),
         ("frequency_penalty", request.frequency_penalty),
         ("presence_penalty", request.presence_penalty),
-        ("reasoning_effort", _effort(request.reasoning)),
+        ("reasoning_effort", effort_of(request.reasoning, attempt.target.profile)),
         ("logprobs", True if request.logprobs_top_count is not None else None),
         ("top_logprobs", request.logprobs_top_count or None),
         ("service_tier", request.service_tier or None),
@@ -203,8 +208,7 @@ def _piece(content: TextPart | MediaPart) -> dict[str, Any]:
                 image["detail"] = content.detail
             return {"type": "image_url", "image_url": image}
         case _:
-            name = content.filename or f"document.{mime_type_of(content).rpartition('/')[2]}"
-            return {"type": "file", "file": {"filename": name, "file_data": data_url(content)}}
+            return {"type": "file", "file": {"filename": filename_of(content), "file_data": data_url(content)}}
 
 
 def _assistant(said: dict[str, Any], message: Message, texts: list[str]) -> None:
@@ -248,12 +252,6 @@ def _tool_choice(choice: ToolChoice | None) -> Any:
     if choice.mode is ToolChoiceMode.NAMED:
         return {"type": "function", "function": {"name": choice.name}}
     return choice.mode.value
-
-
-def _effort(reasoning: ReasoningOptions | None) -> str | None:
-    if reasoning is None or reasoning.effort is None:
-        return None
-    return EFFORTS.get(reasoning.effort, reasoning.effort)
 
 
 def _response_format(wanted: ResponseFormat | None) -> dict[str, Any] | None:

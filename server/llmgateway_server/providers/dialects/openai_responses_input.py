@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from mimetypes import guess_extension
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ from llmgateway_server.core.messages import (
     ToolResultPart,
 )
 from llmgateway_server.providers.dialects.dialect import Quirks, Unsupported
-from llmgateway_server.providers.dialects.media import MediaKind, data_url, kind_of, mime_type_of
+from llmgateway_server.providers.dialects.media import MediaKind, data_url, filename_of, kind_of
 from llmgateway_server.providers.dialects.openai_responses_state import State, read_state
 
 ROLES = {Role.SYSTEM: "system", Role.DEVELOPER: "developer", Role.USER: "user"}
@@ -225,10 +224,4 @@ def _piece(content: TextPart | MediaPart) -> dict[str, Any]:
         }
     if content.data is None:
         return {"type": "input_file", "file_url": content.uri}
-    return {"type": "input_file", "filename": _filename(content), "file_data": data_url(content)}
-
-
-def _filename(document: MediaPart) -> str:
-    """Returns the name of a document; the vendor tells by its ending what it is."""
-    mime_type = mime_type_of(document)
-    return document.filename or f"document{guess_extension(mime_type) or '.' + mime_type.rpartition('/')[2]}"
+    return {"type": "input_file", "filename": filename_of(content), "file_data": data_url(content)}

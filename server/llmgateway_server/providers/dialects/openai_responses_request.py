@@ -16,13 +16,12 @@ from llmgateway_server.core.requests import (
     ToolChoice,
     ToolChoiceMode,
 )
-from llmgateway_server.core.targets import ReasoningStyle
+from llmgateway_server.core.targets import Profile, ReasoningStyle
 from llmgateway_server.providers.dialects.dialect import Quirks, Unsupported
+from llmgateway_server.providers.dialects.openai_reasoning import effort_of
 from llmgateway_server.providers.dialects.openai_responses_input import InputItems
 from llmgateway_server.providers.dialects.structured import answer_choice, answer_tool
 
-EFFORTS = {"max": "xhigh"}
-"""Efforts that Responses call by another name."""
 NO_PARAMETERS = b'{"type":"object","properties":{}}'
 
 
@@ -45,13 +44,18 @@ def request_body(attempt: Attempt, quirks: Quirks, dialect: str) -> dict[str, An
     items = InputItems(quirks, unsupported, stored=store).written(request.messages)
     unsupported.settle()
     answer = answer_tool(attempt)
+    style = attempt.target.profile.reasoning
+    reasoned = request.reasoning is not None or any(
+        isinstance(item, dict) and item.get("type") == "reasoning" for item in items
+    )
+    may_reason = style is ReasoningStyle.EFFORT or (style is not ReasoningStyle.NONE and reasoned)
     tools = [_tool(tool) for tool in ([*request.tools, answer] if answer else request.tools)] + own_tools
     options = (
         ("tools", tools or None),
         ("tool_choice", _tool_choice(answer_choice(request, answer) if answer else request.tool_choice)),
         ("parallel_tool_calls", request.parallel_tool_calls if tools else None),
         ("text", _text(None if answer else request.response_format, own.get("verbosity")) or None),
-        ("reasoning", _reasoning(request.reasoning) or None),
+        ("reasoning", _reasoning(request.reasoning, attempt.target.profile) or None),
         ("max_output_tokens", request.max_output_tokens),
         ("temperature", request.temperature),
         ("top_p", request.top_p),
@@ -61,7 +65,7 @@ def request_body(attempt: Attempt, quirks: Quirks, dialect: str) -> dict[str, An
         ("prompt_cache_key", own.get("prompt_cache_key") or None),
         ("truncation", own.get("truncation") or None),
         ("previous_response_id", own.get("previous_response_id") or None),
-        ("include", _included(request, attempt.target.profile.reasoning, stored=store) or None),
+        ("include", _included(request, sealed=may_reason and not store) or None),
     )
     given = {key: value for key, value in options if value is not None}
     return {"model": attempt.target.upstream_model, "input": items, "store": store, **given}
@@ -100,14 +104,14 @@ def _own_tools(own: dict[str, Any], path: str, unsupported: Unsupported) -> list
     return tools
 
 
-def _included(request: CompleteRequest, style: ReasoningStyle, *, stored: bool) -> list[str]:
+def _included(request: CompleteRequest, *, sealed: bool) -> list[str]:
     """Returns what a response holds only if it is asked for.
 
     Reasoning that the vendor does not store comes sealed, so that it can go back; models that do not reason refuse
-    to seal any.
+    to seal any, so those of which nobody knows are asked only where there is reasoning.
     """
     included = []
-    if not stored and style is not ReasoningStyle.NONE:
+    if sealed:
         included.append("reasoning.encrypted_content")
     if request.logprobs_top_count is not None:
         included.append("message.output_text.logprobs")
@@ -132,10 +136,10 @@ def _tool_choice(choice: ToolChoice | None) -> Any:
     return choice.mode.value
 
 
-def _reasoning(wanted: ReasoningOptions | None) -> dict[str, Any]:
+def _reasoning(wanted: ReasoningOptions | None, profile: Profile) -> dict[str, Any]:
     written: dict[str, Any] = {}
-    if wanted is not None and wanted.effort is not None:
-        written["effort"] = EFFORTS.get(wanted.effort, wanted.effort)
+    if (effort := effort_of(wanted, profile)) is not None:
+        written["effort"] = effort
     if wanted is not None and wanted.include_text:
         written["summary"] = "auto"
     return written

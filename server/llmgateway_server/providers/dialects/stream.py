@@ -9,6 +9,7 @@ from llmgateway_server.core.events import Event
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.providers.dialects.parts import PartsBuilder
 from llmgateway_server.providers.dialects.sse import SseDecoder
+from llmgateway_server.providers.faults import malformed
 
 
 class EventReader(Protocol):
@@ -44,6 +45,7 @@ class SseStream:
     def __init__(self, reader: EventReader) -> None:
         self._sse = SseDecoder()
         self._reader = reader
+        self._began = False
         self.failure: UpstreamError | None = None
         self.finished = False
 
@@ -68,6 +70,7 @@ class SseStream:
 
     def _read(self, events: list[tuple[bytes, bytes]]) -> None:
         read = self._reader.read
+        self._began = self._began or bool(events)
         for name, data in events:
             if self.finished:  # whatever follows the last event is not looked at
                 return
@@ -83,6 +86,8 @@ class SseStream:
             raise interrupted("stream ended inside an event") from failure
 
     def _judge_end(self) -> None:
+        if not self._began:
+            raise malformed("stream without an event")
         if not self.finished and not self._reader.body_ended():
             raise interrupted("stream ended without its last event")
         self.finished = True
