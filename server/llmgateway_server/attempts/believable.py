@@ -49,19 +49,20 @@ OUTPUT_DETAILS = (
 )
 
 
-def is_believable(usage: Usage, estimate: Usage, attempt: Attempt, *, cited: bool) -> bool:
+def is_believable(usage: Usage, estimate: Usage, attempt: Attempt, *, vendor_read_more: bool) -> bool:
     """Tells whether all counts of a report can be.
 
     Args:
         usage: the report; what is absent in it is no reason to doubt the rest.
         estimate: our own estimate of both totals so far.
-        cited: whether the reply names sources, which the vendor's own tools have read.
+        vendor_read_more: whether the reply shows work of the vendor's own tools: sources, or blocks of theirs beside a
+            text.
     """
     taken = _counts(usage, ("input_token_count", *INPUT_DETAILS))
     given = _counts(usage, ("output_token_count", *OUTPUT_DETAILS))
     likely_input = FACTOR * (estimate.input_token_count or 0) + ALLOWANCE
     likely_output = FACTOR * (estimate.output_token_count or 0) + ALLOWANCE
-    several_passes = cited or bool(getattr(attempt.call.request, "provider_options", None))
+    several_passes = vendor_read_more or bool(getattr(attempt.call.request, "provider_options", None))
     return (
         min((*taken, *given), default=0) >= 0
         and (max(taken, default=0) <= likely_input or max(taken) <= _most_input(attempt, likely_input, several_passes))

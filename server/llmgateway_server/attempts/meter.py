@@ -25,6 +25,8 @@ from llmgateway_server.core.events import (
     Finished,
     MediaDelta,
     PartFinished,
+    PartKind,
+    PartStarted,
     ReasoningDelta,
     TextDelta,
     ToolArgumentsDelta,
@@ -84,7 +86,8 @@ class _Reading:
         self._started_s = clock.monotonic_s()
         self._reported: Usage | None = None
         self._doubted = False
-        self._cited = False
+        self._texts: set[int] = set()
+        self._vendor_read_more = False
         self._delivered_bytes = 0
         self._delivered = False
         self.opened = False
@@ -97,8 +100,11 @@ class _Reading:
                     self._delivered_bytes += len(text) if text.isascii() else len(text.encode())
                 case MediaDelta(data=data):
                     self._delivered_bytes += len(data)
-                case PartFinished(citations=citations):
-                    self._cited = self._cited or bool(citations)
+                case PartStarted(part_index=index, kind=PartKind.TEXT):
+                    self._texts.add(index)
+                case PartFinished(part_index=index, provider_state=state, citations=citations):
+                    if citations or (state is not None and index in self._texts):
+                        self._vendor_read_more = True
                 case UsageSnapshot():
                     self._judge(event)
                 case Finished():
@@ -111,7 +117,7 @@ class _Reading:
     def _judge(self, event: UsageSnapshot) -> None:
         """Keeps a report that can be, and puts our own estimate in the place of one that cannot."""
         estimate = self._estimate()
-        if is_believable(event.usage, estimate, self._attempt, cited=self._cited):
+        if is_believable(event.usage, estimate, self._attempt, vendor_read_more=self._vendor_read_more):
             self._reported = event.usage
             return
         if not self._doubted:

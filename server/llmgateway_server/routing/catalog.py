@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from llmgateway_server.core.errors import AccessError, RequestError, Violation
 from llmgateway_server.core.principal import ANONYMOUS
@@ -13,6 +14,9 @@ from llmgateway_server.core.targets import Model, ModelStatus
 from llmgateway_server.providers.models import model_of, target_of
 from llmgateway_server.providers.provider import Provider
 from llmgateway_server.routing.alternatives import alternatives
+
+MAX_PINNED_NAMES = 1024
+"""Pinned names whose model is remembered; callers choose them, so there must be a bound."""
 
 MayUse = Callable[[str], bool]
 """Tells whether the caller may use the model of a public name."""
@@ -43,6 +47,7 @@ class Catalog:
             for model in reversed(self._models.values())
             for target in reversed(model.targets)
         }
+        self._pinned = lru_cache(MAX_PINNED_NAMES)(self._read_pinned)
 
     def resolve(self, name: str, operation: Operation, may_use: MayUse = _EVERYBODY) -> Model:
         """Returns what `name` stands for.
@@ -105,7 +110,7 @@ class Catalog:
     ) -> tuple[str, ...]:
         return alternatives(name, model, operation, (other for other in self.models() if may_use(other.name)))
 
-    def _pinned(self, name: str) -> Model | None:
+    def _read_pinned(self, name: str) -> Model | None:
         """Reads `provider/model`; an upstream model that the catalogue does not know passes through to the provider."""
         provider_name, slash, upstream_model = name.partition("/")
         provider = self._providers.get(provider_name)

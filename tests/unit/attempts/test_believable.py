@@ -48,7 +48,7 @@ def asking(*contents: Content, state: ProviderState | None = None, **options: An
 
 
 def believed(counts: Mapping[str, Any], attempt: Attempt, *, cited: bool = False) -> bool:
-    return is_believable(replace(Usage(), **counts), ESTIMATE, attempt, cited=cited)
+    return is_believable(replace(Usage(), **counts), ESTIMATE, attempt, vendor_read_more=cited)
 
 
 def most(side: str, request: Request | None = None, profile: Profile = NO_PROFILE, *, cited: bool = False) -> int:
@@ -114,7 +114,7 @@ def test_every_count_is_looked_at(name: str) -> None:
 
 
 def test_nothing_reported_is_nothing_to_doubt() -> None:
-    assert is_believable(Usage(), ESTIMATE, attempt_of(), cited=False)
+    assert is_believable(Usage(), ESTIMATE, attempt_of(), vendor_read_more=False)
 
 
 def test_a_whole_report_is_left_as_it_is() -> None:
@@ -138,7 +138,7 @@ def test_a_missing_total_takes_its_details_with_it() -> None:
 )
 def test_what_is_charged_is_never_beyond_reason(usage: Usage, cited: bool) -> None:
     """Whatever is reported, both totals are known in the end, and neither is negative or larger than any model's."""
-    can_be = is_believable(usage, ESTIMATE, attempt_of(profile=KNOWN), cited=cited)
+    can_be = is_believable(usage, ESTIMATE, attempt_of(profile=KNOWN), vendor_read_more=cited)
     final = filled(usage, ESTIMATE, has_output=True) if can_be else ESTIMATE
     assert final.input_token_count is not None
     assert final.output_token_count is not None

@@ -16,7 +16,7 @@ from llmgateway_server.core.events import (
     TextDelta,
     UsageSnapshot,
 )
-from llmgateway_server.core.messages import Citation
+from llmgateway_server.core.messages import Citation, ProviderState
 from llmgateway_server.core.requests import CompleteRequest, EmbedRequest, Operation
 from llmgateway_server.core.usage import Usage, UsageSource
 from llmgateway_server.observe.trace import NoTracing
@@ -74,6 +74,13 @@ async def test_sources_in_the_reply_explain_a_large_input() -> None:
     cited = PartFinished(0, citations=(Citation(uri="https://example.com"),))
     await metered(attempt, [*BEGIN, cited], [UsageSnapshot(Usage(22_397, 7)), STOP])
     assert (attempt.record.charge, attempt.record.usage) == (Charge.REPORTED, Usage(22_397, 7))
+
+
+async def test_blocks_of_the_vendors_tools_explain_a_large_input() -> None:
+    attempt = asked()
+    block = PartFinished(0, ProviderState("anthropic", b'{"block":{}}'))
+    await metered(attempt, [*BEGIN, block], [UsageSnapshot(Usage(9_000, 7)), STOP])
+    assert attempt.record.charge is Charge.REPORTED
 
 
 async def test_half_a_report_is_filled_at_the_end_only() -> None:
