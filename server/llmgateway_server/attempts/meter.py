@@ -94,6 +94,9 @@ class _Reading:
 
     def pass_on(self, batch: Batch) -> None:
         """Looks at events on their way out and completes the last one."""
+        if not self._delivered and any(isinstance(event, CONTENT) for event in batch):
+            self._delivered = True
+            self._attempt.record.time_to_first_token_s = self._clock.monotonic_s() - self._started_s
         for event in batch:
             match event:
                 case TextDelta(text=text) | ReasoningDelta(text=text) | ToolArgumentsDelta(arguments_json=text):
@@ -109,10 +112,6 @@ class _Reading:
                     self._judge(event)
                 case Finished():
                     self._finish(event)
-        record = self._attempt.record
-        if not self._delivered and any(isinstance(event, CONTENT) for event in batch):
-            self._delivered = True
-            record.time_to_first_token_s = self._clock.monotonic_s() - self._started_s
 
     def _judge(self, event: UsageSnapshot) -> None:
         """Keeps a report that can be, and puts our own estimate in the place of one that cannot."""
