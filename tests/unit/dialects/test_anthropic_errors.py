@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.reasons import Reason
 from tests.unit.dialects.anthropic_replies import DIALECT, begin, read_stream, sse, start, whole
+from tests.unit.dialects.kit import NOW_S, STATUS, assert_classified, error_bodies
 
-NOW_S = 1_700_000_000.0
 BAD = "invalid_request_error"
 
 
@@ -144,24 +143,10 @@ def test_a_pause_is_believed_and_no_word_of_the_vendor_leaves() -> None:
     assert "secret" not in caught.value.detail
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["error_code", "type", "message"]), inner)
-    ),
-    max_leaves=4,
-)
-ERROR_KEYS = st.sampled_from(["error", "type", "message", "details"])
-ERRORS = st.dictionaries(ERROR_KEYS, VALUES)
-BODIES = st.binary(max_size=40) | st.dictionaries(ERROR_KEYS, VALUES | ERRORS).map(
-    lambda told: json.dumps(told).encode()
-)
+FIELDS = ["error", "type", "message", "details"]
 
 
 @settings(deadline=None)
-@given(st.integers(100, 999), BODIES)
+@given(STATUS, error_bodies(FIELDS, ["error_code", "type", "message"]))
 def test_no_error_body_is_too_strange(status: int, body: bytes) -> None:
-    found = DIALECT.decode_error(status, {}, body, now_s=NOW_S)
-    assert isinstance(found, UpstreamError)
-    assert found.http_status == status
-    assert found.detail.isprintable()
+    assert_classified(DIALECT, status, body)

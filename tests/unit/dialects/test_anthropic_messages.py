@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -17,10 +16,7 @@ from llmgateway_server.core.events import (
     Finished,
     FinishReason,
     PartKind,
-    PartStarted,
-    ReasoningDelta,
     Started,
-    TextDelta,
     TokensCounted,
 )
 from llmgateway_server.core.messages import Citation
@@ -38,10 +34,9 @@ from llmgateway_server.providers.dialects.dialect import Quirks
 from tests.unit.dialects.anthropic_replies import (
     DIALECT,
     END,
-    attempt_of,
+    READER,
     begin,
     delta,
-    fold,
     read_stream,
     reason,
     sse,
@@ -51,17 +46,60 @@ from tests.unit.dialects.anthropic_replies import (
     text_events,
     whole,
 )
+from tests.unit.dialects.kit import (
+    COUNT,
+    LINE_ENDS,
+    SAID,
+    TARGET,
+    Folded,
+    Json,
+    assert_merged,
+    assert_never_whole,
+    assert_same_however_cut,
+    assert_told_first,
+    attempt_of,
+    bounds_in,
+    cut_off,
+    golden_names,
+    golden_of,
+    pieces,
+)
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "anthropic_messages_answers"
+GOLDEN = "anthropic_messages_answers"
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Answers that are written down
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.json")))
+def plain(folded: Folded) -> Json:
+    """Returns what is worth writing down."""
+    assert folded.started is not None
+    assert folded.finished is not None
+    parts = []
+    for part in folded.parts:
+        said = {name: value for name, value in asdict(part).items() if value}
+        if part.state is not None:
+            said["state"] = part.state.data.decode()
+            assert part.state.vendor == "anthropic"
+        if part.citations:
+            said["citations"] = [
+                {name: value for name, value in asdict(each).items() if value is not None} for each in part.citations
+            ]
+        parts.append(said)
+    usage = {} if folded.usage is None else asdict(folded.usage)
+    return {
+        "id": folded.started.response_id,
+        "model": folded.started.provider_model,
+        "parts": parts,
+        "finish": [folded.finished.finish_reason, folded.finished.provider_finish_reason],
+        "usage": {name: value for name, value in usage.items() if value is not None and name != "source"},
+    }
+
+
+@pytest.mark.parametrize("name", golden_names(GOLDEN))
 def test_replies_are_as_written_down(name: str) -> None:
-    golden = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+    golden = golden_of(GOLDEN, name)
     found = []
     if "answer" in golden:
         found.append(whole(golden["answer"]))
@@ -69,20 +107,18 @@ def test_replies_are_as_written_down(name: str) -> None:
         body = sse(*golden["events"])
         found += [streamed(body), streamed(body, range(1, len(body)))]
     for folded in found:
-        assert folded.plain() == golden["reply"]
+        assert plain(folded) == golden["reply"]
 
 
 def test_golden_files_were_found() -> None:
-    assert len(list(GOLDEN.glob("*.json"))) >= 10
+    assert len(golden_names(GOLDEN)) >= 10
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Generated answers: a message, and the same message in pieces
 # ---------------------------------------------------------------------------------------------------------------------
 
-SAID = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 NAME = st.text("abc", min_size=1, max_size=5)
-COUNT = st.none() | st.integers(0, 10**6)
 OBJECT = st.dictionaries(
     NAME, st.integers() | st.floats(allow_nan=False, allow_infinity=False) | SAID | st.none(), max_size=3
 )
@@ -119,7 +155,7 @@ def answers(draw: st.DrawFn) -> tuple[bytes, bytes]:
     events += [reason(stop_reason) | {"usage": last}, END]
     indent = draw(st.sampled_from([None, 2]))
     whole_body = json.dumps({**message, "usage": usage}, ensure_ascii=False, indent=indent).encode()
-    return whole_body, sse(*events, end=draw(st.sampled_from(["\n", "\r", "\r\n"])), pad=draw(st.text(" ", max_size=3)))
+    return whole_body, sse(*events, end=draw(LINE_ENDS), pad=draw(st.text(" ", max_size=3)))
 
 
 @st.composite
@@ -127,48 +163,36 @@ def events_of(draw: st.DrawFn, index: int, block: dict[str, Any]) -> list[dict[s
     """Returns the events that bring a block; what a block is streamed by is empty in its beginning."""
     empty = {"text": "", "thinking": "", "signature": "", "input": {}, "citations": []}
     bare = {name: empty.get(name, value) for name, value in block.items()}
-    pieces: list[dict[str, Any]] = []
+    brought: list[dict[str, Any]] = []
     match block["type"]:
         case "text":
-            pieces = [delta(index, "text_delta", text=piece) for piece in draw(cut(block["text"]))]
-            pieces += [delta(index, "citations_delta", citation=each) for each in block.get("citations") or ()]
+            brought = [delta(index, "text_delta", text=piece) for piece in draw(pieces(block["text"]))]
+            brought += [delta(index, "citations_delta", citation=each) for each in block.get("citations") or ()]
         case "thinking":
-            pieces = [delta(index, "thinking_delta", thinking=piece) for piece in draw(cut(block["thinking"]))]
-            pieces.append(delta(index, "signature_delta", signature=block["signature"]))
+            brought = [delta(index, "thinking_delta", thinking=piece) for piece in draw(pieces(block["thinking"]))]
+            brought.append(delta(index, "signature_delta", signature=block["signature"]))
         case "tool_use" | "server_tool_use":
             written = (
                 "" if not block["input"] and draw(st.booleans()) else json.dumps(block["input"], ensure_ascii=False)
             )
-            pieces = [delta(index, "input_json_delta", partial_json=piece) for piece in ["", *draw(cut(written))]]
+            brought = [delta(index, "input_json_delta", partial_json=piece) for piece in ["", *draw(pieces(written))]]
         case _:
             bare = block
-    return [begin(index, bare), *pieces, stop(index)]
-
-
-def cut(text: str) -> st.SearchStrategy[list[str]]:
-    places = st.lists(st.integers(0, len(text)), max_size=4).map(sorted)
-    return places.map(lambda at: [text[a:b] for a, b in itertools.pairwise([0, *at, len(text)]) if a < b])
+    return [begin(index, bare), *brought, stop(index)]
 
 
 @settings(deadline=None)
 @given(answers(), st.data())
 def test_a_whole_answer_is_the_fold_of_its_stream(answer: tuple[bytes, bytes], data: st.DataObject) -> None:
     body, stream = answer
-    expected = whole(body)
-    bounds = data.draw(st.lists(st.integers(0, len(stream)), max_size=30).map(sorted))
-    for cut_at in ([], bounds, range(1, len(stream))):
-        assert streamed(stream, cut_at) == expected
+    assert_same_however_cut(READER, body, stream, data.draw(bounds_in(stream)))
 
 
 @settings(deadline=None)
 @given(answers(), st.data())
 def test_an_answer_that_breaks_off_is_never_whole(answer: tuple[bytes, bytes], data: st.DataObject) -> None:
     body, stream = answer
-    with pytest.raises(UpstreamError):
-        whole(body[: data.draw(st.integers(0, len(body) - 1))])
-    with pytest.raises(UpstreamError) as caught:
-        read_stream(stream[: data.draw(st.integers(0, stream.rindex(b"message_stop") + 5))])
-    assert caught.value.reason in (Reason.UPSTREAM_STREAM_INTERRUPTED, Reason.UPSTREAM_MALFORMED)
+    assert_never_whole(READER, data.draw(cut_off(body)), data.draw(cut_off(stream, stream.rindex(b"message_stop") + 5)))
 
 
 @settings(deadline=None)
@@ -176,10 +200,7 @@ def test_an_answer_that_breaks_off_is_never_whole(answer: tuple[bytes, bytes], d
 def test_the_first_delta_travels_alone_and_others_are_merged(answer: tuple[bytes, bytes]) -> None:
     [events, rest] = read_stream(answer[1])
     assert rest == []
-    deltas = [event for event in events if isinstance(event, DELTAS)]
-    for one, other in itertools.pairwise(events):
-        if deltas and one is not deltas[0] and isinstance(one, TextDelta | ReasoningDelta):
-            assert not isinstance(other, type(one))
+    assert_merged(events)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -341,7 +362,7 @@ def test_empty_answers_are_answers(native: str, expected: FinishReason) -> None:
 # Structured output by forced tool
 # ---------------------------------------------------------------------------------------------------------------------
 
-OLD = Target("p", "anthropic", "old", profile=Profile(native_json_schema=False))
+OLD = replace(TARGET, profile=Profile(native_json_schema=False))
 SCHEMA = ResponseFormat(FormatKind.JSON_SCHEMA, "answer", schema_json="{}")
 
 
@@ -349,16 +370,16 @@ SCHEMA = ResponseFormat(FormatKind.JSON_SCHEMA, "answer", schema_json="{}")
     ("wanted", "target", "name"),
     [
         (SCHEMA, OLD, "answer"),
-        (ResponseFormat(FormatKind.JSON_OBJECT), Target("p", "anthropic", "new"), "structured_answer"),
+        (ResponseFormat(FormatKind.JSON_OBJECT), TARGET, "structured_answer"),
     ],
 )
 def test_the_arguments_of_the_answer_tool_are_the_text(wanted: ResponseFormat, target: Target, name: str) -> None:
-    request = CompleteRequest("m", [], tools=[Tool("look")], response_format=wanted)
+    attempt = attempt_of(CompleteRequest("m", [], tools=[Tool("look")], response_format=wanted), target)
     block = {"type": "tool_use", "id": "t", "name": name, "input": {"a": 1}}
-    answer = whole({"content": [block], "stop_reason": "tool_use"}, request, target)
+    answer = whole({"content": [block], "stop_reason": "tool_use"}, attempt)
     piece = delta(0, "input_json_delta", partial_json='{"a":1}')
     events = [start(), begin(0, {**block, "input": {}}), piece, stop(0), reason("tool_use"), END]
-    for folded in (answer, streamed(sse(*events), request=request, target=target)):
+    for folded in (answer, streamed(sse(*events), attempt=attempt)):
         assert [(part.kind, part.said) for part in folded.parts] == [(PartKind.TEXT, '{"a":1}')]
         assert folded.finished == Finished(FinishReason.STOP, "tool_use")
 
@@ -458,7 +479,7 @@ TEXT = begin(0, {"type": "text", "text": ""})
 )
 def test_events_out_of_place_or_shape_are_malformed(events: list[dict[str, Any]]) -> None:
     with pytest.raises(UpstreamError) as caught:
-        fold([event for batch in read_stream(sse(*events)) for event in batch])
+        streamed(sse(*events))
     assert caught.value.reason is Reason.UPSTREAM_MALFORMED
 
 
@@ -474,7 +495,7 @@ VALUES = st.recursive(
 
 def survive(body: bytes) -> None:
     """Reads a stream to its end, which may be good or bad, but nothing else than an UpstreamError may come of it."""
-    decoder = DIALECT.stream_decoder(attempt_of(), Quirks())
+    decoder = READER.decoder()
     try:
         decoder.feed(body)
         decoder.end()
@@ -514,12 +535,7 @@ def test_half_a_surrogate_pair_costs_one_character() -> None:
 
 def test_what_came_before_an_error_is_handed_out_first() -> None:
     failed = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    decoder = DIALECT.stream_decoder(attempt_of(), Quirks())
-    events = decoder.feed(sse(start(), *text_events("a")[:2], failed))
-    assert [type(event) for event in events] == [Started, PartStarted, TextDelta]
-    assert decoder.failure is not None
-    assert decoder.failure.reason is Reason.UPSTREAM_OVERLOADED
-    assert not decoder.finished
+    assert_told_first(READER.decoder(), sse(start(), *text_events("a")[:2], failed), Reason.UPSTREAM_OVERLOADED)
 
 
 def test_what_follows_the_end_is_not_read() -> None:

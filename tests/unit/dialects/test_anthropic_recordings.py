@@ -16,7 +16,8 @@ from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.events import PartKind
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.usage import Usage
-from tests.unit.dialects.anthropic_replies import DIALECT, Folded, read_stream, streamed, whole
+from tests.unit.dialects.anthropic_replies import DIALECT, read_stream, streamed, whole
+from tests.unit.dialects.kit import Folded, parsed
 
 pytestmark = pytest.mark.recorded
 
@@ -77,14 +78,9 @@ def assert_reply(expected: dict[str, Any], folded: Folded) -> None:
     assert folded.started.provider_model == expected["response_model"]
     assert folded.text() == (expected["text"] or "")
     assert folded.text(PartKind.REASONING) == (expected["reasoning_text"] or "")
-    calls = [part for part in folded.parts if part.kind is PartKind.TOOL_CALL]
-    assert [(part.tool_call_id, part.tool_name) for part in calls] == [
-        (call["id"], call["name"]) for call in expected["tool_calls"]
+    assert folded.calls == [
+        (call["id"], call["name"], parsed(json.dumps(call["arguments"]))) for call in expected["tool_calls"]
     ]
-    spelled = [
-        json.loads(json.dumps(call["arguments"]), parse_float=str, parse_int=str) for call in expected["tool_calls"]
-    ]
-    assert [part.said for part in calls] == spelled
     assert folded.finished.finish_reason.lower() in expected["finish_reason_accept"]
     assert folded.finished.provider_finish_reason == expected["native_finish_reason"]
     usage = folded.usage or Usage()

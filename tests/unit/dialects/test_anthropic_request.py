@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -16,15 +15,11 @@ from anthropic.types import (
     tool_choice_param,
     tool_union_param,
 )
-from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ConfigDict, TypeAdapter
 
-from llmgateway.v1 import completion_pb2
-from llmgateway_server.contract.requests_in import complete_request
-from llmgateway_server.core.calls import Call, NoticeCode
-from llmgateway_server.core.errors import RequestError
+from llmgateway_server.core.calls import Attempt, NoticeCode
 from llmgateway_server.core.events import PartKind
 from llmgateway_server.core.messages import (
     Content,
@@ -38,7 +33,6 @@ from llmgateway_server.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
-from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import (
     CompleteRequest,
     CountTokensRequest,
@@ -50,12 +44,21 @@ from llmgateway_server.core.requests import (
     ToolChoiceMode,
 )
 from llmgateway_server.core.targets import Profile, ReasoningStyle
-from llmgateway_server.providers.dialects.anthropic_conversation import vendor_id
+from llmgateway_server.providers.dialects.anthropic_messages.conversation import vendor_id
 from llmgateway_server.providers.dialects.dialect import Quirks
-from llmgateway_server.providers.wire.port import WireRequest
-from tests.unit.dialects.anthropic_replies import DIALECT, TARGET, FoldedPart, attempt_of, whole
+from tests.unit.dialects.anthropic_replies import DIALECT, whole
+from tests.unit.dialects.kit import (
+    TARGET,
+    FoldedPart,
+    asked,
+    attempt_of,
+    golden_attempt,
+    golden_names,
+    golden_of,
+    refused_fields,
+)
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "anthropic_messages"
+NAMES = golden_names("anthropic_messages")
 HI = Message(Role.USER, [Part(TextPart("Hi"))])
 VIDEO = MediaPart("video/mp4", data=b"x")
 JSON_SCHEMA = ResponseFormat(FormatKind.JSON_SCHEMA, "answer", schema_json='{"type":"object"}')
@@ -64,39 +67,26 @@ SAMPLING = {"temperature", "top_p", "top_k"}
 FORCED = ToolChoice(ToolChoiceMode.REQUIRED)
 
 
-def encoded(golden: dict[str, Any]) -> tuple[WireRequest, Call]:
-    """Encodes the request of a golden file: a message of the contract as JSON, with a profile of the model."""
-    message = json_format.ParseDict(golden["request"], completion_pb2.CompleteRequest())
-    profile = golden.get("profile", {})
-    if "reasoning" in profile:
-        profile["reasoning"] = ReasoningStyle(profile["reasoning"])
-    target = dataclasses.replace(TARGET, profile=Profile(**profile))
-    request = complete_request(message)
-    counting = golden.get("counting", False)
-    streaming = golden.get("streaming", False)
-    attempt = attempt_of(CountTokensRequest(request) if counting else request, target, streaming=streaming)
-    return DIALECT.encode_request(attempt, Quirks()), attempt.call
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.json")))
+@pytest.mark.parametrize("name", NAMES)
 def test_bodies_are_as_written_down(name: str) -> None:
-    golden = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
-    request, call = encoded(golden)
+    golden = golden_of("anthropic_messages", name)
+    attempt = golden_attempt(golden, counting=golden.get("counting", False))
+    request = DIALECT.encode_request(attempt, Quirks())
     assert json.loads(request.body) == golden["body"]
     assert (request.method, request.path) == ("POST", golden.get("path", "/messages"))
     accept = "text/event-stream" if golden.get("streaming") else "application/json"
     usual = {"content-type": "application/json", "accept": accept, "anthropic-version": "2023-06-01"}
     assert dict(request.headers) == usual | golden.get("headers", {})
-    assert [notice.subject for notice in call.notices] == golden.get("notices", [])
+    assert [notice.subject for notice in attempt.call.notices] == golden.get("notices", [])
 
 
 def test_golden_files_were_found() -> None:
-    assert len(list(GOLDEN.glob("*.json"))) >= 20
+    assert len(NAMES) >= 20
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.json")))
+@pytest.mark.parametrize("name", NAMES)
 def test_bodies_are_what_the_vendors_own_client_would_send(name: str) -> None:
-    golden = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+    golden = golden_of("anthropic_messages", name)
     kind: Any = message_create_params.MessageCreateParamsBase
     if golden.get("counting"):
         kind = message_count_tokens_params.MessageCountTokensParams
@@ -112,22 +102,19 @@ def test_bodies_are_what_the_vendors_own_client_would_send(name: str) -> None:
         TypeAdapter(judges[field], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(body[field])
 
 
+def attempt_with(request: CompleteRequest, style: ReasoningStyle, **profile: Any) -> Attempt:
+    return attempt_of(request, dataclasses.replace(TARGET, profile=Profile(reasoning=style, **profile)))
+
+
 def body_of(
     request: CompleteRequest, style: ReasoningStyle = ReasoningStyle.UNKNOWN, **profile: Any
-) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+) -> tuple[dict[str, Any], list[tuple[NoticeCode, str]]]:
     """Returns the body and the notices."""
-    target = dataclasses.replace(TARGET, profile=Profile(reasoning=style, **profile))
-    attempt = attempt_of(request, target, streaming=False)
-    DIALECT.encode_request(attempt, Quirks())
-    body = json.loads(DIALECT.encode_request(attempt, Quirks()).body)  # a second target says nothing new
-    return body, [(notice.code, notice.subject) for notice in attempt.call.notices]
+    return asked(DIALECT, attempt_with(request, style, **profile))
 
 
 def refused(request: CompleteRequest, style: ReasoningStyle = ReasoningStyle.UNKNOWN, **profile: Any) -> list[str]:
-    with pytest.raises(RequestError) as caught:
-        body_of(request, style, **profile)
-    assert caught.value.reason is Reason.UNSUPPORTED_OPTION
-    return [violation.field for violation in caught.value.violations]
+    return refused_fields(DIALECT, attempt_with(request, style, **profile))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

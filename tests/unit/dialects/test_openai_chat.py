@@ -4,139 +4,36 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmgateway_server.core.calls import Attempt, AttemptRecord, Call, CallScope, Deadline
 from llmgateway_server.core.errors import UpstreamError
-from llmgateway_server.core.events import (
-    DELTAS,
-    Event,
-    Finished,
-    FinishReason,
-    Logprob,
-    PartFinished,
-    PartKind,
-    PartStarted,
-    ReasoningDelta,
-    Started,
-    TextDelta,
-    ToolArgumentsDelta,
-    UsageSnapshot,
-)
+from llmgateway_server.core.events import Finished, FinishReason, Logprob, PartKind, Started
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.requests import CompleteRequest, Operation
-from llmgateway_server.core.targets import Target
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.providers.dialects.dialect import Quirks
-from llmgateway_server.providers.dialects.openai_chat import OpenAiChat
-
-DIALECT = OpenAiChat()
-NOW_S = 1_700_000_000.0
-
-
-TARGET = Target(provider="p", vendor="openai", upstream_model="upstream-1")
-
-
-def attempt_of(request: CompleteRequest | None = None, target: Target = TARGET) -> Attempt:
-    scope = CallScope("call-1", "/m", "peer", {}, 0.0, Deadline(10.0, from_client=False))
-    call = Call(scope, Operation.COMPLETE, streaming=True, request=request or CompleteRequest("m", []))
-    return Attempt(call, target, AttemptRecord(1, target))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Reading replies
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Folded:
-    """What a caller puts together from events."""
-
-    started: Started | None = None
-    parts: list[tuple[PartKind, str, str, str]] = field(default_factory=list)
-    """Kind, tool call's id, tool's name, everything that was said."""
-    logprobs: list[Logprob] = field(default_factory=list)
-    usage: Usage | None = None
-    finished: Finished | None = None
-
-
-def fold(events: list[Event]) -> Folded:
-    """Holds events to the grammar and puts them together."""
-    folded, still_open = Folded(), set[int]()
-    for event in events:
-        assert folded.finished is None
-        assert isinstance(event, Started) == (folded.started is None)
-        match event:
-            case Started():
-                folded.started = event
-            case PartStarted():
-                assert event.part_index == len(folded.parts)
-                folded.parts.append((event.kind, event.tool_call_id, event.tool_name, ""))
-                still_open.add(event.part_index)
-            case TextDelta(part_index=index, text=text, logprobs=logprobs):
-                folded.logprobs += logprobs
-                say(folded, still_open, index, text)
-            case ReasoningDelta(part_index=index, text=text):
-                say(folded, still_open, index, text)
-            case ToolArgumentsDelta(part_index=index, arguments_json=text):
-                say(folded, still_open, index, text)
-            case PartFinished():
-                still_open.remove(event.part_index)
-            case UsageSnapshot():
-                folded.usage = event.usage
-            case Finished():
-                folded.finished = event
-    assert not still_open
-    assert folded.finished is not None
-    return folded
-
-
-def say(folded: Folded, still_open: set[int], index: int, text: str) -> None:
-    assert index in still_open
-    *what, said = folded.parts[index]
-    folded.parts[index] = (*what, said + text)  # type: ignore[assignment]
-
-
-def read_stream(body: bytes, bounds: list[int], quirks: Quirks | None = None) -> list[list[Event]]:
-    """Feeds a body cut at `bounds`; one batch per read. Raises what the reader would see."""
-    decoder = DIALECT.stream_decoder(attempt_of(), quirks or Quirks())
-    batches = []
-    for start, stop in itertools.pairwise([0, *bounds, len(body)]):
-        batches.append(decoder.feed(body[start:stop]))
-        if decoder.failure is not None:
-            raise decoder.failure
-    batches.append(decoder.end())
-    if decoder.failure is not None:
-        raise decoder.failure
-    assert decoder.finished
-    return batches
-
-
-def flat(batches: list[list[Event]]) -> list[Event]:
-    return [event for batch in batches for event in batch]
-
-
-def sse(*chunks: Any, done: bool = True, end: str = "\n") -> bytes:
-    lines = [f"data: {chunk if isinstance(chunk, str) else json.dumps(chunk, ensure_ascii=False)}" for chunk in chunks]
-    return "".join(f"{line}{end}{end}" for line in [*lines, *(["data: [DONE]"] if done else [])]).encode()
-
-
-def chunk(delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> dict[str, Any]:
-    choice = {"index": 0, "finish_reason": finish, **({} if delta is None else {"delta": delta})}
-    return {"id": "c-1", "model": "m-1", "choices": [choice], **more}
-
+from tests.unit.dialects.kit import (
+    COUNT,
+    LINE_ENDS,
+    SAID,
+    FoldedPart,
+    assert_merged,
+    assert_never_whole,
+    assert_same_however_cut,
+    assert_told_first,
+    bounds_in,
+    cut_off,
+    pieces,
+)
+from tests.unit.dialects.openai_chat_replies import READER, chunk, read_stream, sse, streamed, whole
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Generated answers: a message, and the same message in pieces
 # ---------------------------------------------------------------------------------------------------------------------
 
-SAID = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
-COUNT = st.none() | st.integers(0, 10**6)
 USAGE = st.none() | st.fixed_dictionaries(
     {"prompt_tokens": COUNT, "completion_tokens": COUNT},
     optional={
@@ -161,7 +58,7 @@ def answers(draw: st.DrawFn) -> tuple[bytes, bytes]:
     ]
     message = {"role": "assistant", "content": content or None, "reasoning_content": reasoning, "refusal": refusal}
     choice = {"message": {**message, "tool_calls": calls}, "logprobs": {"content": logprobs}, "finish_reason": finish}
-    whole = {"id": "c-1", "model": "m-1", "choices": [{"index": 0, **choice}], "usage": usage}
+    answer = {"id": "c-1", "model": "m-1", "choices": [{"index": 0, **choice}], "usage": usage}
 
     chunks = [chunk({"role": "assistant", "content": ""}, usage=None)]
     chunks += [chunk({"reasoning_content": piece}) for piece in draw(pieces(reasoning))]
@@ -184,45 +81,29 @@ def answers(draw: st.DrawFn) -> tuple[bytes, bytes]:
     chunks.append(chunk({}, finish))
     if usage is not None:
         chunks.append({"id": "c-1", "choices": [], "usage": usage})
-    end = draw(st.sampled_from(["\n", "\r", "\r\n"]))
-    return json.dumps(whole).encode(), sse(*chunks, end=end)
-
-
-def pieces(text: str) -> st.SearchStrategy[list[str]]:
-    places = st.lists(st.integers(0, len(text)), max_size=4).map(sorted)
-    return places.map(lambda at: [text[a:b] for a, b in itertools.pairwise([0, *at, len(text)]) if a < b])
+    return json.dumps(answer).encode(), sse(*chunks, end=draw(LINE_ENDS))
 
 
 @settings(deadline=None)
 @given(answers(), st.data())
 def test_a_whole_answer_is_the_fold_of_its_stream(answer: tuple[bytes, bytes], data: st.DataObject) -> None:
-    whole, stream = answer
-    expected = fold(DIALECT.decode_reply(attempt_of(), Quirks(), whole))
-    bounds = data.draw(st.lists(st.integers(0, len(stream)), max_size=30).map(sorted))
-    for cut in ([], bounds, list(range(1, len(stream)))):
-        assert fold(flat(read_stream(stream, cut))) == expected
+    body, stream = answer
+    assert_same_however_cut(READER, body, stream, data.draw(bounds_in(stream)))
 
 
 @settings(deadline=None)
 @given(answers(), st.data())
 def test_an_answer_that_breaks_off_is_never_whole(answer: tuple[bytes, bytes], data: st.DataObject) -> None:
-    whole, stream = answer
-    with pytest.raises(UpstreamError):
-        DIALECT.decode_reply(attempt_of(), Quirks(), whole[: data.draw(st.integers(0, len(whole) - 1))])
-    with pytest.raises(UpstreamError) as caught:
-        read_stream(stream[: data.draw(st.integers(0, stream.index(b"[DONE]") + 5))], [])
-    assert caught.value.reason in (Reason.UPSTREAM_STREAM_INTERRUPTED, Reason.UPSTREAM_MALFORMED)
+    body, stream = answer
+    assert_never_whole(READER, data.draw(cut_off(body)), data.draw(cut_off(stream, stream.index(b"[DONE]") + 5)))
 
 
 @settings(deadline=None)
 @given(answers())
 def test_the_first_delta_travels_alone_and_others_are_merged(answer: tuple[bytes, bytes]) -> None:
-    [events, rest] = read_stream(answer[1], [])
+    [events, rest] = read_stream(answer[1])
     assert rest == []
-    deltas = [event for event in events if isinstance(event, DELTAS)]
-    for one, other in itertools.pairwise(events):
-        if deltas and one is not deltas[0] and isinstance(one, TextDelta | ReasoningDelta):
-            assert not isinstance(other, type(one))
+    assert_merged(events)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -232,7 +113,7 @@ def test_the_first_delta_travels_alone_and_others_are_merged(answer: tuple[bytes
 
 def test_a_forced_tool_call_that_ends_with_stop() -> None:
     tool = {"index": 0, "id": "a", "function": {"name": "t", "arguments": "{}"}}
-    finished = fold(flat(read_stream(sse(chunk({"tool_calls": [tool]}), chunk({}, "stop")), []))).finished
+    finished = streamed(sse(chunk({"tool_calls": [tool]}), chunk({}, "stop"))).finished
     assert finished is not None
     assert (finished.finish_reason, finished.provider_finish_reason) == (FinishReason.TOOL_CALLS, "stop")
 
@@ -240,14 +121,14 @@ def test_a_forced_tool_call_that_ends_with_stop() -> None:
 def test_a_filter_chunk_names_nobody_and_a_choice_may_lack_its_delta() -> None:
     first = {"id": "", "model": "", "choices": [], "prompt_filter_results": []}
     body = sse(first, chunk({"content": "a"}), chunk(None, content_filter_results={}), chunk({}, "stop"))
-    folded = fold(flat(read_stream(body, [])))
+    folded = streamed(body)
     assert folded.started == Started("c-1", "m-1")
-    assert [part[3] for part in folded.parts] == ["a"]
+    assert folded.texts == ["a"]
 
 
 def test_a_filtered_answer_has_no_message() -> None:
     body = b'{"id":"c","model":"m","choices":[{"index":0,"finish_reason":"content_filter"}]}'
-    folded = fold(DIALECT.decode_reply(attempt_of(), Quirks(), body))
+    folded = whole(body)
     assert folded.parts == []
     assert folded.finished == Finished(FinishReason.CONTENT_FILTER, "content_filter")
 
@@ -258,27 +139,29 @@ def test_nulls_are_absent() -> None:
     said["choices"][0] |= {"index": None, "logprobs": None}
     tool = chunk({"tool_calls": [{"index": 0, "id": "x", "function": {"name": "t", "arguments": None}}]})
     nothing = {"id": None, "model": None, "choices": None}
-    folded = fold(flat(read_stream(sse(nothing, said, tool), [])))
-    assert [part[2:] for part in folded.parts] == [("", "a"), ("t", "")]
+    folded = streamed(sse(nothing, said, tool))
+    assert [(part.tool_name, part.said) for part in folded.parts] == [("", "a"), ("t", "")]
     assert folded.usage is None
 
 
 def test_comments_and_empty_events_are_passed_over() -> None:
     body = b": PROCESSING\n\ndata:\n\n" + sse(chunk({"content": "a"}, "stop"), done=False) + b"data: [DONE] \n\n"
-    assert [part[3] for part in fold(flat(read_stream(body, []))).parts] == ["a"]
+    assert streamed(body).texts == ["a"]
 
 
 def test_other_choices_are_not_mixed_in() -> None:
     second = chunk({"content": "b"}, "length")
     second["choices"][0]["index"] = 1
-    folded = fold(flat(read_stream(sse(chunk({"content": "a"}), second, chunk({}, "stop")), [])))
-    assert [part[3] for part in folded.parts] == ["a"]
+    folded = streamed(sse(chunk({"content": "a"}), second, chunk({}, "stop")))
+    assert folded.texts == ["a"]
     assert folded.finished == Finished(FinishReason.STOP, "stop")
 
 
 def tools_of(*deltas: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     chunks = [chunk({"tool_calls": delta}) for delta in deltas]
-    return [part[1:] for part in fold(flat(read_stream(sse(*chunks, chunk({}, "tool_calls")), []))).parts]
+    folded = streamed(sse(*chunks, chunk({}, "tool_calls")))
+    assert len(folded.calls) == len(folded.parts)
+    return folded.calls
 
 
 def piece(arguments: str, **more: Any) -> dict[str, Any]:
@@ -326,8 +209,8 @@ def test_a_function_call_of_old_is_a_tool_call() -> None:
         chunk({"function_call": {"arguments": "}"}}),
         chunk({}, "function_call"),
     )
-    folded = fold(flat(read_stream(body, [])))
-    assert folded.parts == [(PartKind.TOOL_CALL, "call_call-1_1", "f", "{}")]
+    folded = streamed(body)
+    assert folded.parts == [FoldedPart(PartKind.TOOL_CALL, "{}", "call_call-1_1", "f")]
     assert folded.finished == Finished(FinishReason.TOOL_CALLS, "function_call")
 
 
@@ -337,7 +220,7 @@ def test_log_probabilities_of_text_and_of_a_refusal() -> None:
     refused = {"token": "n", "logprob": -3, "bytes": [110]}
     message = {"content": "a", "refusal": "n"}
     choice = {"message": message, "logprobs": {"content": [token], "refusal": [refused]}, "finish_reason": "stop"}
-    folded = fold(DIALECT.decode_reply(attempt_of(), Quirks(), json.dumps({"choices": [choice]}).encode()))
+    folded = whole({"choices": [choice]})
     assert folded.logprobs == [Logprob("a", -1.0, b"a", (("b", -2.0, b""),)), Logprob("n", -3.0, b"n")]
 
 
@@ -345,7 +228,7 @@ def test_log_probabilities_of_text_and_of_a_refusal() -> None:
 def test_a_count_that_cannot_be_one_is_absent(count: int) -> None:
     body = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
     body["usage"] = {"prompt_tokens": count, "completion_tokens": 3}  # type: ignore[assignment]
-    assert fold(DIALECT.decode_reply(attempt_of(), Quirks(), json.dumps(body).encode())).usage == Usage(None, 3)
+    assert whole(body).usage == Usage(None, 3)
 
 
 @pytest.mark.parametrize(
@@ -365,19 +248,19 @@ def test_a_count_that_cannot_be_one_is_absent(count: int) -> None:
     ],
 )
 def test_what_cannot_be_read_is_malformed(body: bytes) -> None:
-    with pytest.raises(UpstreamError) as whole:
-        DIALECT.decode_reply(attempt_of(), Quirks(), body)
-    assert whole.value.reason is Reason.UPSTREAM_MALFORMED
-    with pytest.raises(UpstreamError) as streamed:
-        read_stream(b"data: " + body.replace(b"message", b"delta") + b"\n\ndata: [DONE]\n\n", [])
-    assert streamed.value.reason in (Reason.UPSTREAM_MALFORMED, Reason.UPSTREAM_STREAM_INTERRUPTED)
+    with pytest.raises(UpstreamError) as told:
+        whole(body)
+    assert told.value.reason is Reason.UPSTREAM_MALFORMED
+    with pytest.raises(UpstreamError) as caught:
+        read_stream(b"data: " + body.replace(b"message", b"delta") + b"\n\ndata: [DONE]\n\n")
+    assert caught.value.reason in (Reason.UPSTREAM_MALFORMED, Reason.UPSTREAM_STREAM_INTERRUPTED)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=4).map(sorted))
 def test_noise_is_an_error_with_a_reason(noise: bytes, bounds: list[int]) -> None:
     with pytest.raises(UpstreamError):
-        DIALECT.decode_reply(attempt_of(), Quirks(), noise)
+        whole(noise)
     with pytest.raises(UpstreamError):
         read_stream(noise, bounds)
     with pytest.raises(UpstreamError):
@@ -386,41 +269,36 @@ def test_noise_is_an_error_with_a_reason(noise: bytes, bounds: list[int]) -> Non
 
 def test_what_came_before_an_error_is_handed_out_first() -> None:
     body = sse(chunk({"content": "a"}), {"error": {"message": "x", "code": "429"}}, done=False)
-    decoder = DIALECT.stream_decoder(attempt_of(), Quirks())
-    events = decoder.feed(body)
-    assert [type(event) for event in events] == [Started, PartStarted, TextDelta]
-    assert decoder.failure is not None
-    assert decoder.failure.reason is Reason.UPSTREAM_RATE_LIMITED
-    assert not decoder.finished
+    assert_told_first(READER.decoder(), body, Reason.UPSTREAM_RATE_LIMITED)
 
 
 def test_an_error_after_the_finish_reason_is_still_an_error() -> None:
     with pytest.raises(UpstreamError) as caught:
-        read_stream(sse(chunk({"content": "a"}, "stop"), chunk({}, "error", error={"code": 502, "message": "x"})), [])
+        read_stream(sse(chunk({"content": "a"}, "stop"), chunk({}, "error", error={"code": 502, "message": "x"})))
     assert caught.value.reason is Reason.UPSTREAM_ERROR
 
 
 def test_done_without_a_finish_reason_is_an_interruption() -> None:
     with pytest.raises(UpstreamError) as caught:
-        read_stream(sse(chunk({"content": "a"})), [])
+        read_stream(sse(chunk({"content": "a"})))
     assert caught.value.reason is Reason.UPSTREAM_STREAM_INTERRUPTED
 
 
 def test_a_vendor_without_a_last_line_ends_with_its_finish_reason() -> None:
     quirks = Quirks(done_line_required=False)
-    folded = fold(flat(read_stream(sse(chunk({"content": "a"}, "stop"), done=False), [], quirks)))
+    folded = streamed(sse(chunk({"content": "a"}, "stop"), done=False), quirks=quirks)
     assert folded.finished == Finished(FinishReason.STOP, "stop")
     with pytest.raises(UpstreamError):
-        read_stream(sse(chunk({"content": "a"}), done=False), [], quirks)
+        read_stream(sse(chunk({"content": "a"}), done=False), quirks=quirks)
 
 
 def test_a_finish_reason_without_the_last_line_is_an_interruption() -> None:
     with pytest.raises(UpstreamError) as caught:
-        read_stream(sse(chunk({"content": "a"}, "stop"), done=False), [])
+        read_stream(sse(chunk({"content": "a"}, "stop"), done=False))
     assert caught.value.reason is Reason.UPSTREAM_STREAM_INTERRUPTED
 
 
 def test_what_follows_the_last_line_is_not_read() -> None:
     body = sse(chunk({"content": "a"}, "stop")) + sse({"error": {}})
-    assert [part[3] for part in fold(flat(read_stream(body, []))).parts] == ["a"]
-    assert [part[3] for part in fold(flat(read_stream(body, [len(body) - 5]))).parts] == ["a"]
+    assert streamed(body).texts == ["a"]
+    assert streamed(body, [len(body) - 5]).texts == ["a"]

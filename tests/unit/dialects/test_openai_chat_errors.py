@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.providers.dialects.dialect import Quirks
 from llmgateway_server.providers.faults import retry_after_s
-from tests.unit.dialects.test_openai_chat import DIALECT, attempt_of, read_stream, sse
-
-NOW_S = 1_700_000_000.0
+from tests.unit.dialects.kit import NOW_S, STATUS, assert_classified, error_bodies
+from tests.unit.dialects.openai_chat_replies import DIALECT, read_stream, sse, whole
 
 
 @pytest.mark.parametrize(
@@ -60,33 +58,21 @@ def test_errors_are_classified(status: int, error: object, reason: Reason) -> No
     ],
 )
 def test_errors_inside_an_answer_are_classified(error: object, reason: Reason) -> None:
-    with pytest.raises(UpstreamError) as whole:
-        DIALECT.decode_reply(attempt_of(), Quirks(), json.dumps({"error": error}).encode())
+    with pytest.raises(UpstreamError) as told:
+        whole({"error": error})
     with pytest.raises(UpstreamError) as streamed:
-        read_stream(sse({"error": error}), [])
-    assert whole.value.reason is streamed.value.reason is reason
+        read_stream(sse({"error": error}))
+    assert told.value.reason is streamed.value.reason is reason
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.just("²²²"),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["code", "type", "message"]), inner),
-    max_leaves=4,
-)
-ERROR_KEYS = st.sampled_from(["error", "code", "type", "message", "detail"])
-BODIES = st.binary(max_size=40) | st.dictionaries(ERROR_KEYS, VALUES).map(lambda said: json.dumps(said).encode())
+FIELDS = ["error", "code", "type", "message", "detail"]
+PAUSES = st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text(max_size=40))
 
 
 @settings(deadline=None)
-@given(
-    st.integers(100, 999),
-    BODIES,
-    st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text(max_size=40)),
-)
+@given(STATUS, error_bodies(FIELDS, ["code", "type", "message"]), PAUSES)
 def test_no_error_body_is_too_strange(status: int, body: bytes, headers: dict[str, str]) -> None:
-    found = DIALECT.decode_error(status, headers, body, now_s=NOW_S)
-    assert isinstance(found, UpstreamError)
-    assert found.http_status == status
-    assert found.detail.isprintable()
+    assert_classified(DIALECT, status, body, headers)
 
 
 @pytest.mark.parametrize(

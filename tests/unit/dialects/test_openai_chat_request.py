@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
-from google.protobuf import json_format
 
-from llmgateway.v1 import completion_pb2
-from llmgateway_server.contract.requests_in import complete_request
-from llmgateway_server.core.calls import Attempt, AttemptRecord, Call, CallScope, Deadline, NoticeCode
-from llmgateway_server.core.errors import RequestError
+from llmgateway_server.core.calls import NoticeCode
 from llmgateway_server.core.messages import (
     MediaPart,
     Message,
@@ -25,41 +18,29 @@ from llmgateway_server.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
-from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.requests import CompleteRequest, Operation, ReasoningOptions, Tool
-from llmgateway_server.core.targets import Profile, Target
+from llmgateway_server.core.requests import CompleteRequest, ReasoningOptions, Tool
 from llmgateway_server.providers.dialects.dialect import Quirks
-from llmgateway_server.providers.dialects.openai_chat import OpenAiChat
 from llmgateway_server.providers.wire.port import WireRequest
+from tests.unit.dialects.kit import Json, asked, attempt_of, golden_attempt, golden_names, golden_of, refused_fields
+from tests.unit.dialects.openai_chat_replies import DIALECT
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "openai_chat"
-TARGET = Target(provider="p", vendor="openai", upstream_model="upstream-1")
+NAMES = golden_names("openai_chat")
 HI = Message(Role.USER, [Part(TextPart("Hi"))])
 IMAGE = MediaPart("image/png", data=b"x")
 VIDEO = MediaPart("video/mp4", data=b"x")
 
 
-def call_of(request: CompleteRequest, *, streaming: bool = False) -> Call:
-    scope = CallScope("call-1", "/m", "peer", {}, 0.0, Deadline(10.0, from_client=False))
-    return Call(scope, Operation.COMPLETE, streaming, request)
+def encoded(golden: Json) -> WireRequest:
+    return DIALECT.encode_request(golden_attempt(golden), Quirks(**golden.get("quirks", {})))
 
 
-def attempt_of(call: Call, target: Target = TARGET) -> Attempt:
-    return Attempt(call, target, AttemptRecord(1, target))
+def refused(request: CompleteRequest) -> list[str]:
+    return refused_fields(DIALECT, attempt_of(request))
 
 
-def encoded(golden: dict[str, Any]) -> WireRequest:
-    """Encodes the request of a golden file: a message of the contract as JSON, with a vendor's quirks."""
-    message = json_format.ParseDict(golden["request"], completion_pb2.CompleteRequest())
-    call = call_of(complete_request(message), streaming=golden.get("streaming", False))
-    profile = Profile(**golden.get("profile", {}))
-    attempt = attempt_of(call, dataclasses.replace(TARGET, profile=profile))
-    return OpenAiChat().encode_request(attempt, Quirks(**golden.get("quirks", {})))
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.json")))
+@pytest.mark.parametrize("name", NAMES)
 def test_bodies_are_as_written_down(name: str) -> None:
-    golden = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+    golden = golden_of("openai_chat", name)
     request = encoded(golden)
     assert json.loads(request.body) == golden["body"]
     assert (request.method, request.path) == ("POST", "/chat/completions")
@@ -68,7 +49,7 @@ def test_bodies_are_as_written_down(name: str) -> None:
 
 
 def test_golden_files_were_found() -> None:
-    assert len(list(GOLDEN.glob("*.json"))) >= 15
+    assert len(NAMES) >= 15
 
 
 def test_schemas_are_passed_on_to_the_letter() -> None:
@@ -76,13 +57,6 @@ def test_schemas_are_passed_on_to_the_letter() -> None:
     tool = {"name": "t", "parametersJsonSchema": schema}
     body = encoded({"request": {"model": "m", "messages": [], "tools": [tool]}}).body
     assert schema.encode() in body
-
-
-def refused(request: CompleteRequest) -> list[str]:
-    with pytest.raises(RequestError) as caught:
-        OpenAiChat().encode_request(attempt_of(call_of(request)), Quirks())
-    assert caught.value.reason is Reason.UNSUPPORTED_OPTION
-    return [violation.field for violation in caught.value.violations]
 
 
 def everything_unsupported(*, drop: bool) -> CompleteRequest:
@@ -132,9 +106,8 @@ def test_marks_beside_content_are_left_out_and_never_in_silence() -> None:
         ],
         tools=[Tool("see", cache_breakpoint=True)],
     )
-    call = call_of(request)
-    OpenAiChat().encode_request(attempt_of(call), Quirks())
-    assert [(notice.code, notice.subject) for notice in call.notices] == [
+    _, notices = asked(DIALECT, attempt_of(request))
+    assert notices == [
         (NoticeCode.OPTION_DROPPED, "tools[0].cache_breakpoint"),
         (NoticeCode.OPTION_DROPPED, "messages[0].parts[0].cache_control"),
         (NoticeCode.OPTION_DROPPED, "messages[1].parts[0].reasoning"),
@@ -151,15 +124,13 @@ def test_options_are_dropped_with_a_notice_where_that_is_allowed() -> None:
         reasoning=ReasoningOptions(effort="high", budget_token_count=100, include_text=False),
         drop_unsupported=True,
     )
-    call = call_of(request)
-    OpenAiChat().encode_request(attempt_of(call), Quirks())
-    body = json.loads(OpenAiChat().encode_request(attempt_of(call), Quirks()).body)  # a second target says nothing new
+    body, notices = asked(DIALECT, attempt_of(request))
     assert body == {
         "model": "upstream-1",
         "messages": [{"role": "user", "content": "Hi"}],
         "reasoning_effort": "high",
     }
-    assert [(notice.code, notice.subject) for notice in call.notices] == [
+    assert notices == [
         (NoticeCode.OPTION_DROPPED, path)
         for path in ("top_k", "reasoning.budget_token_count", "reasoning.include_text")
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -25,15 +26,13 @@ from llmgateway_server.core.requests import (
     ResponseFormat,
     Tool,
 )
-from llmgateway_server.core.targets import Profile, Target
+from llmgateway_server.core.targets import Profile
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.providers.dialects.dialect import Quirks
-from tests.unit.dialects.openai_responses_kit import (
+from tests.unit.dialects.kit import TARGET, FoldedPart, Json, attempt_of
+from tests.unit.dialects.openai_responses_replies import (
     DIALECT,
-    FoldedPart,
-    Json,
     added,
-    attempt_of,
     call,
     created,
     delta,
@@ -184,7 +183,7 @@ def test_an_answer_by_tool_is_text() -> None:
         tools=[Tool("look")],
         response_format=ResponseFormat(FormatKind.JSON_SCHEMA, "answer", schema_json="{}"),
     )
-    attempt = attempt_of(request, Target("p", "openai", "old", profile=Profile(native_json_schema=False)))
+    attempt = attempt_of(request, replace(TARGET, profile=Profile(native_json_schema=False)))
     answer = response(reasoning(**SEALED), call('{"a":1}', "answer"))
     folded = unary(answer, attempt)
     assert [part.kind for part in folded.parts] == [PartKind.REASONING, PartKind.TEXT]

@@ -6,17 +6,15 @@ import json
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from llmgateway_server.core.errors import UpstreamError, Violation
-from llmgateway_server.core.events import PartStarted, Started, TextDelta
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.providers.dialects.dialect import Quirks
-from tests.unit.dialects.openai_responses_kit import (
+from tests.unit.dialects.kit import NOW_S, STATUS, Json, assert_classified, assert_told_first, attempt_of, error_bodies
+from tests.unit.dialects.openai_responses_replies import (
     DIALECT,
-    Json,
+    READER,
     added,
-    attempt_of,
     created,
     delta,
     message,
@@ -24,8 +22,6 @@ from tests.unit.dialects.openai_responses_kit import (
     response,
     sse,
 )
-
-NOW_S = 1_700_000_000.0
 
 
 @pytest.mark.parametrize(
@@ -119,28 +115,14 @@ def test_a_failure_that_says_nothing_is_the_providers(failed: object) -> None:
 
 def test_what_came_before_a_failure_is_handed_out_first() -> None:
     said = [created(response()), added(0, message()), delta(0, "output_text", "a")]
-    decoder = DIALECT.stream_decoder(attempt_of(), Quirks())
-    events = decoder.feed(sse([*said, {"type": "error", "code": "server_is_overloaded", "message": "x"}]))
-    assert [type(event) for event in events] == [Started, PartStarted, TextDelta]
-    assert decoder.failure is not None
-    assert decoder.failure.reason is Reason.UPSTREAM_OVERLOADED
-    assert not decoder.finished
+    body = sse([*said, {"type": "error", "code": "server_is_overloaded", "message": "x"}])
+    assert_told_first(READER.decoder(), body, Reason.UPSTREAM_OVERLOADED)
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.just("²²²"),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["code", "type", "message"]), inner),
-    max_leaves=4,
-)
-BODIES = st.binary(max_size=40) | st.dictionaries(
-    st.sampled_from(["error", "code", "type", "message", "detail"]), VALUES
-).map(lambda said: json.dumps(said).encode())
+FIELDS = ["error", "code", "type", "message", "detail"]
 
 
 @settings(deadline=None)
-@given(st.integers(100, 999), BODIES)
+@given(STATUS, error_bodies(FIELDS, ["code", "type", "message"]))
 def test_no_error_body_is_too_strange(status: int, body: bytes) -> None:
-    found = DIALECT.decode_error(status, {}, body, now_s=NOW_S)
-    assert isinstance(found, UpstreamError)
-    assert found.http_status == status
-    assert found.detail.isprintable()
+    assert_classified(DIALECT, status, body)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
 from openai.types.responses.input_token_count_params import InputTokenCountParams
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import TypeAdapter
 
-from llmgateway.v1 import completion_pb2
-from llmgateway_server.contract.requests_in import complete_request
-from llmgateway_server.core.calls import Notice, NoticeCode
-from llmgateway_server.core.errors import RequestError
+from llmgateway_server.core.calls import NoticeCode
 from llmgateway_server.core.events import PartKind
 from llmgateway_server.core.messages import (
     Content,
@@ -31,17 +26,21 @@ from llmgateway_server.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
-from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, ReasoningOptions, Tool
-from llmgateway_server.core.targets import Profile, ReasoningStyle
 from llmgateway_server.providers.dialects.dialect import Quirks
 from llmgateway_server.providers.wire.port import WireRequest
-from tests.unit.dialects.openai_responses_kit import (
-    DIALECT,
-    TARGET,
+from tests.unit.dialects.kit import (
     FoldedPart,
     Json,
+    asked,
     attempt_of,
+    golden_attempt,
+    golden_names,
+    golden_of,
+    refused_fields,
+)
+from tests.unit.dialects.openai_responses_replies import (
+    DIALECT,
     call,
     message,
     output_text,
@@ -50,35 +49,21 @@ from tests.unit.dialects.openai_responses_kit import (
     unary,
 )
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "openai_responses"
-NAMES = sorted(path.stem for path in GOLDEN.glob("*.json"))
+NAMES = golden_names("openai_responses")
 HI = Message(Role.USER, [Part(TextPart("Hi"))])
 IMAGE = MediaPart("image/png", data=b"x")
 VIDEO = MediaPart("video/mp4", data=b"x")
 SOUND = MediaPart("audio/wav", data=b"x")
 
 
-def golden_of(name: str) -> Json:
-    golden: Json = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
-    return golden
-
-
 def encoded(golden: Json) -> WireRequest:
-    """Encodes the request of a golden file: a message of the contract as JSON, with a profile and quirks."""
-    request = complete_request(json_format.ParseDict(golden["request"], completion_pb2.CompleteRequest()))
-    profile = dict(golden.get("profile", {}))
-    profile["reasoning"] = ReasoningStyle(profile.get("reasoning", "UNKNOWN"))
-    attempt = attempt_of(
-        CountTokensRequest(request) if golden.get("count") else request,
-        dataclasses.replace(TARGET, profile=Profile(**profile)),
-        streaming=golden.get("streaming", False),
-    )
+    attempt = golden_attempt(golden, counting=golden.get("count", False))
     return DIALECT.encode_request(attempt, Quirks(**golden.get("quirks", {})))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bodies_are_as_written_down(name: str) -> None:
-    golden = golden_of(name)
+    golden = golden_of("openai_responses", name)
     request = encoded(golden)
     assert json.loads(request.body) == golden["body"]
     assert (request.method, request.path) == (
@@ -95,7 +80,7 @@ COUNTS: TypeAdapter[Any] = TypeAdapter(InputTokenCountParams)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bodies_are_what_the_vendors_own_client_may_send(name: str) -> None:
-    golden = golden_of(name)
+    golden = golden_of("openai_responses", name)
     body = {key: value for key, value in golden["body"].items() if key != "stream"}
     for item in body["input"]:
         if item.get("type") == "message":  # the client's types ask for what the service itself does not
@@ -136,17 +121,12 @@ def test_what_the_vendor_fetches(media: MediaPart, *, fetches: bool) -> None:
 # --- what cannot be said ---------------------------------------------------------------------------------------------
 
 
-def written(request: CompleteRequest) -> tuple[Json, list[Notice]]:
-    attempt = attempt_of(request)
-    body: Json = json.loads(DIALECT.encode_request(attempt, Quirks()).body)
-    return body, attempt.call.notices
+def written(request: CompleteRequest) -> tuple[Json, list[tuple[NoticeCode, str]]]:
+    return asked(DIALECT, attempt_of(request))
 
 
 def refused(request: CompleteRequest | CountTokensRequest) -> list[str]:
-    with pytest.raises(RequestError) as caught:
-        DIALECT.encode_request(attempt_of(request), Quirks())
-    assert caught.value.reason is Reason.UNSUPPORTED_OPTION
-    return [violation.field for violation in caught.value.violations]
+    return refused_fields(DIALECT, attempt_of(request))
 
 
 def everything_unsupported(*, drop: bool) -> CompleteRequest:
@@ -207,9 +187,7 @@ def test_options_are_dropped_with_a_notice_where_that_is_allowed() -> None:
         "reasoning": {"summary": "auto"},
         "include": ["reasoning.encrypted_content"],
     }
-    assert [(notice.code, notice.subject) for notice in notices] == [
-        (NoticeCode.OPTION_DROPPED, path) for path in OPTIONS
-    ]
+    assert notices == [(NoticeCode.OPTION_DROPPED, path) for path in OPTIONS]
 
 
 def test_notices_of_a_token_count_reach_its_call() -> None:
@@ -245,7 +223,7 @@ def test_marks_beside_content_are_left_out_and_never_in_silence() -> None:
     assert [item.get("type", item.get("role")) for item in body["input"]] == [
         *("user", "function_call", "function_call_output")
     ]
-    assert [(notice.code.value, notice.subject) for notice in notices] == [
+    assert notices == [
         ("OPTION_DROPPED", "tools[0].cache_breakpoint"),
         ("OPTION_DROPPED", "messages[0].name"),
         ("OPTION_DROPPED", "messages[0].parts[0].cache_control"),
@@ -280,7 +258,7 @@ def test_a_state_that_is_none_of_ours_is_left_out(data: bytes) -> None:
     part = Part(TextPart("a"), ProviderState("openai", data))
     body, notices = written(CompleteRequest("m", [Message(Role.ASSISTANT, [part])]))
     assert body["input"] == [{"role": "assistant", "content": "a"}]
-    assert [notice.subject for notice in notices] == ["messages[0].parts[0].provider_state"]
+    assert [subject for _, subject in notices] == ["messages[0].parts[0].provider_state"]
 
 
 def test_what_stands_in_one_part_is_all_said() -> None:
@@ -297,7 +275,7 @@ def part_of(part: FoldedPart) -> Part:
         PartKind.TEXT: TextPart(part.said),
         PartKind.REFUSAL: RefusalPart(part.said),
         PartKind.REASONING: ReasoningPart(part.said, part.redacted),
-        PartKind.TOOL_CALL: ToolCallPart(part.call_id, part.name, part.said),
+        PartKind.TOOL_CALL: ToolCallPart(part.tool_call_id, part.tool_name, part.said),
     }
     return Part(contents[part.kind], part.state, citations=part.citations)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,27 +20,39 @@ from llmgateway_server.core.events import (
     FinishReason,
     PartKind,
     PartStarted,
-    ReasoningDelta,
     Started,
     TextDelta,
     ToolArgumentsDelta,
 )
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import CompleteRequest, FormatKind, ResponseFormat
-from llmgateway_server.core.targets import Profile, Target
+from llmgateway_server.core.targets import Profile
 from llmgateway_server.providers.dialects.dialect import Quirks
-from tests.unit.dialects.openai_responses_kit import (
-    DIALECT,
+from tests.unit.dialects.kit import (
+    COUNT,
+    LINE_ENDS,
+    SAID,
+    TARGET,
     Folded,
     Json,
-    added,
+    assert_merged,
+    assert_never_whole,
+    assert_same_however_cut,
     attempt_of,
+    bounds_in,
+    cut_off,
+    fold,
+)
+from tests.unit.dialects.openai_responses_replies import (
+    DIALECT,
+    READER,
+    added,
+    body_of,
     call,
     created,
     delta,
     done,
     ended,
-    fold,
     item_events,
     message,
     output_text,
@@ -53,8 +66,6 @@ from tests.unit.dialects.openai_responses_kit import (
 
 # --- generated responses ---------------------------------------------------------------------------------------------
 
-SAID = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-COUNT = st.none() | st.integers(0, 10**6)
 USAGE = st.none() | st.fixed_dictionaries(
     {"input_tokens": COUNT, "output_tokens": COUNT},
     optional={
@@ -135,17 +146,14 @@ def in_order(draw: st.DrawFn, told: list[list[Json]]) -> list[Json]:
 @given(answers(), st.data())
 def test_a_whole_response_is_the_fold_of_its_stream(answer: tuple[Json, list[Json]], data: st.DataObject) -> None:
     whole, events = answer
-    expected = unary(whole)
-    stream = sse(events, end=data.draw(st.sampled_from(["\n", "\r", "\r\n"])), done=data.draw(st.booleans()))
-    bounds = data.draw(st.lists(st.integers(0, len(stream)), max_size=30).map(sorted))
-    for cut in ([], bounds, range(1, len(stream))):
-        assert fold(event for batch in read_stream(stream, cut) for event in batch) == expected
+    stream = sse(events, end=data.draw(LINE_ENDS), done=data.draw(st.booleans()))
+    assert_same_however_cut(READER, body_of(whole), stream, data.draw(bounds_in(stream)))
 
 
 FORMAT = ResponseFormat(FormatKind.JSON_SCHEMA, "answer", schema_json="{}")
 BY_TOOL = attempt_of(
     CompleteRequest("m", [], response_format=FORMAT),
-    Target("p", "openai", "old", profile=Profile(native_json_schema=False)),
+    replace(TARGET, profile=Profile(native_json_schema=False)),
 )
 
 
@@ -160,13 +168,8 @@ def test_so_it_is_with_an_answer_by_tool(answer: tuple[Json, list[Json]]) -> Non
 @given(answers(), st.data())
 def test_a_response_that_breaks_off_is_never_whole(answer: tuple[Json, list[Json]], data: st.DataObject) -> None:
     whole, events = answer
-    body = json.dumps(whole).encode()
-    with pytest.raises(UpstreamError):
-        DIALECT.decode_reply(attempt_of(), Quirks(), body[: data.draw(st.integers(0, len(body) - 1))])
-    stream = sse(events)
-    with pytest.raises(UpstreamError) as caught:
-        read_stream(stream[: data.draw(st.integers(0, len(stream) - 3))])
-    assert caught.value.reason in (Reason.UPSTREAM_STREAM_INTERRUPTED, Reason.UPSTREAM_MALFORMED)
+    body, stream = body_of(whole), sse(events)
+    assert_never_whole(READER, data.draw(cut_off(body)), data.draw(cut_off(stream, len(stream) - 3)))
 
 
 @settings(deadline=None)
@@ -174,10 +177,7 @@ def test_a_response_that_breaks_off_is_never_whole(answer: tuple[Json, list[Json
 def test_the_first_delta_travels_alone_and_others_are_merged(answer: tuple[Json, list[Json]]) -> None:
     [got, rest] = read_stream(sse(answer[1]))
     assert rest == []
-    deltas = [event for event in got if isinstance(event, DELTAS)]
-    for one, other in itertools.pairwise(got):
-        if deltas and one is not deltas[0] and isinstance(one, TextDelta | ReasoningDelta):
-            assert not isinstance(other, type(one))
+    assert_merged(got)
 
 
 # --- noise -----------------------------------------------------------------------------------------------------------
@@ -220,14 +220,14 @@ EVENT = st.fixed_dictionaries(
 def test_strange_events_are_a_whole_reply_or_an_error_with_a_reason(events: list[Json]) -> None:
     body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
     with contextlib.suppress(UpstreamError):
-        fold(event for batch in read_stream(body) for event in batch)
+        READER.streamed(body)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(["id", "model", "status", "output", "usage", "error"], VALUE)))
 def test_a_strange_response_is_a_whole_reply_or_an_error_with_a_reason(answer: Json) -> None:
     with contextlib.suppress(UpstreamError):
-        fold(DIALECT.decode_reply(attempt_of(), Quirks(), json.dumps(answer).encode()))
+        READER.whole(answer)
 
 
 @settings(deadline=None)
@@ -288,13 +288,13 @@ def test_function_calls_may_be_open_side_by_side() -> None:
         *(added(0, one), added(1, two), delta(1, arguments, '{"b":'), delta(0, arguments, '{"a":')),
         *(delta(1, arguments, "2}"), delta(0, arguments, "1}"), done(1, two), done(0, one)),
     ]
-    decoder = DIALECT.stream_decoder(attempt_of(), Quirks())
+    decoder = READER.decoder()
     got: list[Event] = decoder.feed(sse(events[:4]))
     assert [type(event) for event in got] == [Started, PartStarted, PartStarted, ToolArgumentsDelta, ToolArgumentsDelta]
     answer = response(one, two)
     folded = streamed(created(answer), *events, ended(answer))
     assert folded == unary(answer)
-    assert [(part.call_id, part.name, part.said) for part in folded.parts] == [
+    assert folded.calls == [
         ("call_1", "one", '{"a":1}'),
         ("call_2", "two", '{"b":2}'),
     ]
@@ -312,7 +312,7 @@ def test_what_would_tear_an_item_apart_waits_for_its_end() -> None:
 
 
 def test_text_is_told_as_it_comes() -> None:
-    decoder = DIALECT.stream_decoder(attempt_of(), Quirks())
+    decoder = READER.decoder()
     said = message(output_text("ab"))
     decoder.feed(sse([created(response()), added(0, said)]))
     for text in "ab":
@@ -358,7 +358,7 @@ def test_what_deltas_did_not_bring_is_taken_from_what_is_done(events: list[Json]
     folded = streamed(created(answer), *events, ended(answer))
     assert kinds(folded) == [PartKind.REASONING, PartKind.TEXT, PartKind.TOOL_CALL]
     assert folded.texts == ["hm", "a", "{}"]
-    assert (folded.parts[2].call_id, folded.parts[2].name) == ("call_1", "look")
+    assert folded.calls == [("call_1", "look", "{}")]
 
 
 def test_a_last_event_without_output_ends_what_was_said() -> None:
@@ -378,13 +378,13 @@ def test_two_calls_under_one_index_without_ends_stay_two() -> None:
     arguments = "function_call_arguments"
     events = [added(0, one), delta(0, arguments, "[]"), added(0, two), delta(0, arguments, "{}")]
     folded = streamed(*events, ended(response(call("[]", "one", "call_1"), call("{}", "two", "call_2"))))
-    assert [(part.name, part.said) for part in folded.parts] == [("one", "[]"), ("two", "{}")]
+    assert [(part.tool_name, part.said) for part in folded.parts] == [("one", "[]"), ("two", "{}")]
 
 
 def test_a_call_without_an_id_gets_one() -> None:
     nameless = {"type": "function_call", "name": "look", "arguments": "{}"}
     answer = response(nameless, {**nameless, "call_id": None})
-    assert [part.call_id for part in unary(answer).parts] == ["call_call-1_1", "call_call-1_2"]
+    assert [part.tool_call_id for part in unary(answer).parts] == ["call_call-1_1", "call_call-1_2"]
     folded = streamed(added(0, nameless), delta(0, "function_call_arguments", "{"), done(0, nameless), ended(answer))
     assert folded.parts == unary(answer).parts
 
@@ -392,7 +392,7 @@ def test_a_call_without_an_id_gets_one() -> None:
 def test_an_announcement_that_comes_late_or_twice_changes_nothing() -> None:
     late = [delta(0, "function_call_arguments", "{"), added(0, call("")), added(0, call("")), done(0, call("{}"))]
     folded = streamed(*late, delta(0, "function_call_arguments", "x"), done(0, call("{}")), ended(response(call("{}"))))
-    assert [(part.call_id, part.name, part.said) for part in folded.parts] == [("call_1", "look", "{}")]
+    assert folded.calls == [("call_1", "look", "{}")]
 
 
 def test_the_name_of_an_event_is_looked_at_where_its_data_has_none() -> None:

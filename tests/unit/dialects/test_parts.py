@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmgateway_server.core.events import (
-    DELTAS,
     Event,
     Finished,
     FinishReason,
@@ -26,6 +25,7 @@ from llmgateway_server.core.events import (
 )
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.providers.dialects.parts import PartsBuilder
+from tests.unit.dialects.kit import FoldedPart, SaidDelta, flat, fold, text_of
 
 FLOWS = (PartKind.TEXT, PartKind.REASONING, PartKind.REFUSAL)
 STEPS = st.lists(
@@ -38,46 +38,10 @@ STEPS = st.lists(
 )
 
 
-class Fold:
-    """Reads events as a caller does and holds them to the grammar."""
-
-    def __init__(self, events: list[Event]) -> None:
-        self.parts: list[tuple[PartKind, str, str]] = []
-        """Kind, tool name and everything that its deltas said."""
-        self.logprobs: list[str] = []
-        self.finished: Finished | None = None
-        still_open: set[int] = set()
-        for event in events:
-            assert self.finished is None
-            match event:
-                case PartStarted(part_index=index, kind=kind, tool_name=name):
-                    assert index == len(self.parts)
-                    self.parts.append((kind, name, ""))
-                    still_open.add(index)
-                case TextDelta(part_index=index, text=text, logprobs=logprobs):
-                    self._say(index, still_open, text, PartKind.TEXT, PartKind.REFUSAL)
-                    assert text or logprobs
-                    self.logprobs += [each.token for each in logprobs]
-                case ReasoningDelta(part_index=index, text=text):
-                    self._say(index, still_open, text, PartKind.REASONING)
-                case ToolArgumentsDelta(part_index=index, arguments_json=text):
-                    self._say(index, still_open, text, PartKind.TOOL_CALL)
-                case PartFinished(part_index=index):
-                    still_open.remove(index)
-                case Finished():
-                    self.finished = event
-        assert not still_open
-
-    def _say(self, index: int, still_open: set[int], text: str, *kinds: PartKind) -> None:
-        assert index in still_open
-        kind, name, said = self.parts[index]
-        assert kind in kinds
-        self.parts[index] = (kind, name, said + text)
-
-
 def run(steps: list[Any], *, takes: bool) -> list[list[Event]]:
     """Returns one batch per `take`; without `takes` everything is one read."""
     builder = PartsBuilder()
+    builder.add(Started("r", "m"))
     batches = []
     for step in steps:
         match step:
@@ -96,19 +60,16 @@ def run(steps: list[Any], *, takes: bool) -> list[list[Event]]:
 @settings(deadline=None)
 @given(STEPS)
 def test_merging_is_concatenation(steps: list[Any]) -> None:
-    merged = Fold([event for batch in run(steps, takes=False) for event in batch])
-    apart = Fold([event for batch in run(steps, takes=True) for event in batch])
-    each = Fold(
-        [event for batch in run([s for step in steps for s in (step, ("take",))], takes=True) for event in batch]
-    )
-    assert merged.parts == apart.parts == each.parts
-    assert merged.logprobs == apart.logprobs == each.logprobs
+    merged = fold(flat(run(steps, takes=False)))
+    apart = fold(flat(run(steps, takes=True)))
+    each = fold(flat(run([s for step in steps for s in (step, ("take",))], takes=True)))
+    assert merged == apart == each
     for kind in FLOWS:
         said = "".join(step[2] for step in steps if step[0] == "flow" and step[1] is kind)
-        assert "".join(text for found, _, text in merged.parts if found is kind) == said
+        assert merged.text(kind) == said
     for key in range(3):
         said = "".join(step[2] for step in steps if step[0] == "tool" and step[1] == key)
-        assert "".join(text for _, name, text in merged.parts if name == f"tool{key}") == said
+        assert "".join(arguments for _, name, arguments in merged.calls if name == f"tool{key}") == said
 
 
 @settings(deadline=None)
@@ -116,16 +77,16 @@ def test_merging_is_concatenation(steps: list[Any]) -> None:
 def test_a_read_brings_few_deltas_and_the_first_is_alone(steps: list[Any]) -> None:
     steps = [step for step in steps if step[0] != "flow" or step[2] or not step[3]]  # tokens without text: see below
     first_text = next((step[-1] if step[0] == "tool" else step[2] for step in steps if says_something(step)), None)
-    events = [event for batch in run(steps, takes=False) for event in batch]
-    deltas = [event for event in events if isinstance(event, DELTAS)]
+    events = flat(run(steps, takes=False))
+    deltas = [event for event in events if isinstance(event, SaidDelta)]
     if first_text is None:
         assert not deltas
         return
     first = deltas[0]
     assert text_of(first) == first_text
     for one, other in itertools.pairwise(events):
-        if one is not first and isinstance(one, DELTAS) and isinstance(other, DELTAS):
-            assert part_of(one) != part_of(other) or not text_of(other), "these would be one delta"
+        if one is not first and isinstance(one, SaidDelta) and isinstance(other, SaidDelta):
+            assert one.part_index != other.part_index or not text_of(other), "these would be one delta"
 
 
 def test_tokens_without_text_yet_go_with_the_next() -> None:
@@ -144,20 +105,15 @@ def test_one_of_each_stays_open_for_what_comes_later() -> None:
     builder.tool("a", "1", "look", "{}")
     builder.flow(PartKind.TEXT, "Two.")
     builder.close()
-    fold = Fold([*builder.take(), Finished(FinishReason.STOP)])
-    assert fold.parts == [(PartKind.TEXT, "", "One. Two."), (PartKind.TOOL_CALL, "look", "{}")]
+    folded = fold([Started("r", "m"), *builder.take(), Finished(FinishReason.STOP)])
+    assert folded.parts == [
+        FoldedPart(PartKind.TEXT, "One. Two."),
+        FoldedPart(PartKind.TOOL_CALL, "{}", tool_call_id="1", tool_name="look"),
+    ]
 
 
 def says_something(step: tuple[Any, ...]) -> bool:
     return (step[0] == "flow" and bool(step[2])) or (step[0] == "tool" and bool(step[2]))
-
-
-def text_of(event: Event) -> str:
-    return event.arguments_json if isinstance(event, ToolArgumentsDelta) else event.text  # type: ignore[union-attr]
-
-
-def part_of(event: Event) -> int:
-    return event.part_index  # type: ignore[union-attr]
 
 
 def test_reasoning_then_text_then_tools() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
 
 from llmgateway_server.core.events import FinishReason, PartKind
 from llmgateway_server.core.requests import CompleteRequest, FormatKind, ResponseFormat, Tool
-from llmgateway_server.core.targets import Profile, Target
-from llmgateway_server.providers.dialects.dialect import Quirks
-from llmgateway_server.providers.dialects.openai_chat import OpenAiChat
-from tests.unit.dialects.test_openai_chat import attempt_of, chunk, flat, fold, sse
+from llmgateway_server.core.targets import Profile
+from tests.unit.dialects.kit import TARGET, attempt_of
+from tests.unit.dialects.openai_chat_replies import chunk, sse, streamed, whole
 
-TARGET = Target("p", "openai", "old", profile=Profile(native_json_schema=False))
+OLD = replace(TARGET, profile=Profile(native_json_schema=False))
 REQUEST = CompleteRequest(
     "m", [], tools=[Tool("look")], response_format=ResponseFormat(FormatKind.JSON_SCHEMA, "answer", schema_json="{}")
 )
@@ -24,16 +23,14 @@ def call(name: str, arguments: str, index: int = 0) -> dict[str, Any]:
 
 def decoded(*calls: dict[str, Any], finish: str = "tool_calls") -> list[Any]:
     """Returns the answer as a whole and as a stream, which must be the same, folded."""
-    attempt = attempt_of(REQUEST, TARGET)
+    attempt = attempt_of(REQUEST, OLD)
     message = {"role": "assistant", "content": None, "tool_calls": list(calls)}
-    whole = {"id": "c-1", "model": "m-1", "choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    folded = whole({"id": "c-1", "model": "m-1", "choices": [choice]}, attempt)
     body = sse(*(chunk({"tool_calls": [each]}) for each in calls), chunk({}, finish))
-    decoder = OpenAiChat().stream_decoder(attempt, Quirks())
-    streamed = fold(flat([decoder.feed(body), decoder.end()]))
-    folded = fold(OpenAiChat().decode_reply(attempt, Quirks(), json.dumps(whole).encode()))
-    assert folded == streamed
+    assert folded == streamed(body, attempt=attempt)
     assert folded.finished is not None
-    return [[part[0] for part in folded.parts], [part[3] for part in folded.parts], folded.finished.finish_reason]
+    return [[part.kind for part in folded.parts], folded.texts, folded.finished.finish_reason]
 
 
 def test_the_arguments_of_the_answer_tool_are_the_text() -> None:

@@ -17,15 +17,13 @@ from llmgateway_server.testing.fake_provider.checks import (
     TEXT,
     Asked,
     Kind,
-    Refused,
     loose_schema,
     number,
     objects,
     whole,
     word,
 )
-from llmgateway_server.testing.fake_provider.checks_anthropic_turns import check_turns
-from llmgateway_server.testing.fake_provider.reply import FakeError
+from llmgateway_server.testing.fake_provider.checks_anthropic_turns import check_turns, refuse
 
 COUNT_FIELDS: dict[str, Kind] = {
     "messages": LIST,
@@ -63,18 +61,13 @@ LONGEST_TOOL_NAME = 128
 EFFORTS = word("low", "medium", "high", "xhigh", "max")
 
 
-def refuse(message: str, status: int = 400, type: str = "") -> Refused:
-    """Returns a refusal in Anthropic's shape; a message begins with the field at fault."""
-    return Refused(FakeError(status, type or "invalid_request_error", message=message))
-
-
 def check_message(asked: Asked) -> None:
     """Refuses what the Messages API refuses.
 
     Raises:
         Refused: the first fault.
     """
-    _check_headers(asked)
+    check_headers(asked)
     _check_fields(asked, MESSAGE_FIELDS, ("model", "max_tokens", "messages"))
     _check_thinking(asked.body)
     _check_rest(asked)
@@ -86,7 +79,7 @@ def check_count(asked: Asked) -> None:
     Raises:
         Refused: the first fault.
     """
-    _check_headers(asked)
+    check_headers(asked)
     _check_fields(asked, COUNT_FIELDS, ("model", "messages"))
     _check_rest(asked)
 
@@ -97,10 +90,6 @@ def check_headers(asked: Asked) -> None:
     Raises:
         Refused: the first fault.
     """
-    _check_headers(asked)
-
-
-def _check_headers(asked: Asked) -> None:
     scheme, _, token = asked.headers.get("authorization", "").partition(" ")
     key = asked.headers.get("x-api-key") or (token if scheme.lower() == "bearer" else "")
     if not key or (asked.api_key and key != asked.api_key):

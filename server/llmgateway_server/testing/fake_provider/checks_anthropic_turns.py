@@ -23,9 +23,9 @@ IMAGES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
 RESULT_BLOCKS = {"text", "image", "document", "search_result", "tool_reference"}
 
 
-def refuse(message: str) -> Refused:
-    """Returns a refusal that begins with the place at fault."""
-    return Refused(FakeError(400, "invalid_request_error", message=message))
+def refuse(message: str, status: int = 400, type: str = "invalid_request_error") -> Refused:
+    """Returns a refusal in Anthropic's shape; a message begins with the place at fault."""
+    return Refused(FakeError(status, type, message=message))
 
 
 def check_turns(asked: Asked) -> None:

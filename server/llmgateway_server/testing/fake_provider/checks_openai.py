@@ -6,7 +6,7 @@ Source: OpenAI's API reference and its recorded refusals. The words of the messa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from llmgateway_server.testing.fake_provider.checks import (
@@ -87,6 +87,21 @@ def refuse(param: str | None, message: str, code: str | None = None, status: int
     return Refused(FakeError(status, "invalid_request_error", code, message, param))
 
 
+def check_head(asked: Asked, fields: Mapping[str, Kind], required: tuple[str, ...], *, no_model_status: int) -> None:
+    """Refuses what every endpoint refuses first: by key, by fields, by model.
+
+    Args:
+        asked: the request.
+        fields: that the endpoint knows.
+        required: those of them that must be there.
+        no_model_status: the HTTP status for a model that does not exist; 404 of chat completions, 400 of Responses.
+    """
+    check_key(asked)
+    _check_fields(asked, fields, required)
+    if asked.models and asked.body["model"] not in asked.models:
+        raise refuse(None, "There is no such model.", "model_not_found", no_model_status)
+
+
 def check_key(asked: Asked) -> None:
     """Refuses a request without a bearer token, or with a wrong one."""
     scheme, _, key = asked.headers.get("authorization", "").partition(" ")
@@ -96,7 +111,7 @@ def check_key(asked: Asked) -> None:
         raise refuse(None, "The API key is not the right one.", "invalid_api_key", 401)
 
 
-def check_fields(asked: Asked, fields: Mapping[str, Kind], required: tuple[str, ...]) -> None:
+def _check_fields(asked: Asked, fields: Mapping[str, Kind], required: tuple[str, ...]) -> None:
     """Refuses a body that is no JSON object, and fields that are missing, unknown or of the wrong kind."""
     if not isinstance(asked.body, dict):
         raise refuse(None, "The body is not a JSON object.")
@@ -112,10 +127,21 @@ def check_fields(asked: Asked, fields: Mapping[str, Kind], required: tuple[str, 
         raise refuse("stream_options", "stream_options is for streams.")
 
 
-def check_model(asked: Asked, status: int) -> None:
-    """Refuses a model that does not exist: chat completions with 404, Responses with 400."""
-    if asked.models and asked.body["model"] not in asked.models:
-        raise refuse(None, "There is no such model.", "model_not_found", status)
+def check_content(content: Any, param: str, types: Collection[str]) -> None:
+    """Refuses content that is neither text nor parts, and parts that the role does not have.
+
+    Args:
+        content: of a message.
+        param: where it stands.
+        types: of the parts that the role has.
+    """
+    if isinstance(content, str):
+        return
+    if not isinstance(content, list):
+        raise refuse(param, "The content is neither text nor parts.", "invalid_type")
+    for index, part in enumerate(content):
+        if not isinstance(part, dict) or part.get("type") not in types:
+            raise refuse(f"{param}[{index}].type", "The part is unknown to the role.", "invalid_value")
 
 
 def check_schema(wanted: Any, param: str, name: str) -> None:
@@ -157,9 +183,7 @@ def check_chat(asked: Asked) -> None:
     Raises:
         Refused: the first fault.
     """
-    check_key(asked)
-    check_fields(asked, CHAT_FIELDS, ("model", "messages"))
-    check_model(asked, 404)
+    check_head(asked, CHAT_FIELDS, ("model", "messages"), no_model_status=404)
     body = asked.body
     if not body["messages"]:
         raise refuse("messages", "There are no messages.", "empty_array")
@@ -179,12 +203,8 @@ def _check_message(message: Any, param: str) -> None:
     others = any(message.get(key) for key in ("tool_calls", "refusal", "audio"))
     if content is None and not (role == "assistant" and others):
         raise refuse(f"{param}.content", "The content is null.", "invalid_type")
-    if isinstance(content, list):
-        for index, part in enumerate(content):
-            if not isinstance(part, dict) or part.get("type") not in CONTENT_TYPES[role]:
-                raise refuse(f"{param}.content[{index}].type", "The part is unknown to the role.", "invalid_value")
-    elif content is not None and not isinstance(content, str):
-        raise refuse(f"{param}.content", "The content is neither text nor parts.", "invalid_type")
+    if content is not None:
+        check_content(content, f"{param}.content", CONTENT_TYPES[role])
     for index, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function", {})
         if not (call.get("id") and function.get("name") and isinstance(function.get("arguments"), str)):

@@ -24,10 +24,9 @@ from llmgateway_server.testing.fake_provider.checks import (
 from llmgateway_server.testing.fake_provider.checks_openai import (
     TIER,
     check_choice,
-    check_fields,
+    check_content,
     check_function,
-    check_key,
-    check_model,
+    check_head,
     check_schema,
     refuse,
 )
@@ -96,9 +95,7 @@ def check_response(asked: Asked) -> None:
     Raises:
         Refused: the first fault.
     """
-    check_key(asked)
-    check_fields(asked, RESPONSE_FIELDS, ("model", "input"))
-    check_model(asked, 400)
+    check_head(asked, RESPONSE_FIELDS, ("model", "input"), no_model_status=400)
     body = asked.body
     unknown = [name for name in body.get("include") or () if name not in INCLUDES]
     if unknown:
@@ -115,9 +112,7 @@ def check_count(asked: Asked) -> None:
     Raises:
         Refused: the first fault.
     """
-    check_key(asked)
-    check_fields(asked, COUNT_FIELDS, ("model", "input"))
-    check_model(asked, 400)
+    check_head(asked, COUNT_FIELDS, ("model", "input"), no_model_status=400)
     _check_rest(asked, continued=False)
 
 
@@ -169,14 +164,7 @@ def _check_message(item: Mapping[str, Any], param: str) -> None:
     role = item.get("role")
     if role not in CONTENT_TYPES:
         raise refuse(f"{param}.role", "The role is unknown.", "invalid_value")
-    content = item.get("content")
-    if isinstance(content, str):
-        return
-    if not isinstance(content, list):
-        raise refuse(f"{param}.content", "The content is neither text nor parts.", "invalid_type")
-    for place, part in enumerate(content):
-        if not isinstance(part, dict) or part.get("type") not in CONTENT_TYPES[role]:
-            raise refuse(f"{param}.content[{place}].type", "The part is unknown to the role.", "invalid_value")
+    check_content(item.get("content"), f"{param}.content", CONTENT_TYPES[role])
 
 
 def _check_reasoning(asked: Asked, item: Mapping[str, Any], param: str, *, last: bool) -> None:

@@ -1,10 +1,4 @@
-"""The dialect `anthropic_messages`: messages of Anthropic, whole and streamed, and the counting of their tokens.
-
-The whole answer and the stream of it give the same parts; only the blanks inside a tool call's arguments may differ,
-because a stream brings them as the model wrote them and the whole answer as the vendor's encoder did.
-
-Source: https://platform.claude.com/docs/en/api/messages
-"""
+"""Messages as a dialect: the class, and the reader that it gives to streams. See `anthropic_messages`."""
 
 from __future__ import annotations
 
@@ -17,7 +11,7 @@ from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.events import Event, Finished, FinishReason, Started, TokensCounted, UsageSnapshot
 from llmgateway_server.core.messages import MediaPart
 from llmgateway_server.core.requests import Operation
-from llmgateway_server.providers.dialects.anthropic_answer import (
+from llmgateway_server.providers.dialects.anthropic_messages.answer import (
     NOTHING,
     Message,
     ReportedUsage,
@@ -29,16 +23,16 @@ from llmgateway_server.providers.dialects.anthropic_answer import (
     normalised,
     word,
 )
-from llmgateway_server.providers.dialects.anthropic_blocks import Blocks
-from llmgateway_server.providers.dialects.anthropic_error import WORDS, problem_of, read_problem
-from llmgateway_server.providers.dialects.anthropic_media import is_fetched_by_vendor
-from llmgateway_server.providers.dialects.anthropic_request import (
+from llmgateway_server.providers.dialects.anthropic_messages.blocks import Blocks
+from llmgateway_server.providers.dialects.anthropic_messages.error import WORDS, problem_of, read_problem
+from llmgateway_server.providers.dialects.anthropic_messages.media import is_fetched_by_vendor
+from llmgateway_server.providers.dialects.anthropic_messages.request import (
     attempt_at_completion,
     beta_features,
     count_body,
     request_body,
 )
-from llmgateway_server.providers.dialects.anthropic_state import VENDOR
+from llmgateway_server.providers.dialects.anthropic_messages.state import VENDOR
 from llmgateway_server.providers.dialects.counts import believable_count
 from llmgateway_server.providers.dialects.dialect import UNREADABLE, Quirks, json_post
 from llmgateway_server.providers.dialects.parts import PartsBuilder
@@ -62,7 +56,7 @@ FINISH_REASONS = {
 
 
 class AnthropicMessages:
-    """See the module."""
+    """See the package."""
 
     name = "anthropic_messages"
     state_vendor = VENDOR

@@ -35,7 +35,7 @@ from llmgateway_server.providers.dialects.media import (
     kind_of,
     mime_type_of,
 )
-from llmgateway_server.providers.dialects.openai_reasoning import effort_of
+from llmgateway_server.providers.dialects.openai_common.reasoning import effort_of
 from llmgateway_server.providers.dialects.structured import answer_choice, answer_tool
 
 TEXT_KINDS = {Role.SYSTEM: "system", Role.DEVELOPER: "developer", Role.USER: "user", Role.ASSISTANT: "assistant"}

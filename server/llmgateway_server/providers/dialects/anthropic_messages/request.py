@@ -26,8 +26,8 @@ from llmgateway_server.core.requests import (
     ToolChoiceMode,
 )
 from llmgateway_server.core.targets import Profile, ReasoningStyle
-from llmgateway_server.providers.dialects.anthropic_conversation import CACHE_MARKS, Conversation
-from llmgateway_server.providers.dialects.anthropic_reasoning import NOT_ASKED, OFF, Thinking, thinking_of
+from llmgateway_server.providers.dialects.anthropic_messages.conversation import CACHE_MARKS, Conversation
+from llmgateway_server.providers.dialects.anthropic_messages.reasoning import NOT_ASKED, OFF, Thinking, thinking_of
 from llmgateway_server.providers.dialects.dialect import Unsupported
 from llmgateway_server.providers.dialects.structured import answer_choice, answer_tool
 

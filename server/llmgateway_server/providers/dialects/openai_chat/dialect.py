@@ -1,7 +1,4 @@
-"""The dialect `openai_chat`: chat completions of OpenAI and of everything that speaks like it.
-
-Source: https://platform.openai.com/docs/api-reference/chat
-"""
+"""Chat completions as a dialect: the class, and the reader that it gives to streams. See `openai_chat`."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from llmgateway_server.core.requests import Operation
 from llmgateway_server.providers.dialects.dialect import UNREADABLE, Quirks, json_post
 from llmgateway_server.providers.dialects.json_body import decode_again
 from llmgateway_server.providers.dialects.media import MediaKind, kind_of
-from llmgateway_server.providers.dialects.openai_chat_answer import (
+from llmgateway_server.providers.dialects.openai_chat.answer import (
     Annotation,
     Answer,
     Function,
@@ -27,8 +24,8 @@ from llmgateway_server.providers.dialects.openai_chat_answer import (
     decode_answer,
     logprobs_of,
 )
-from llmgateway_server.providers.dialects.openai_chat_request import request_body
-from llmgateway_server.providers.dialects.openai_error import WORDS
+from llmgateway_server.providers.dialects.openai_chat.request import request_body
+from llmgateway_server.providers.dialects.openai_common.error import WORDS
 from llmgateway_server.providers.dialects.parts import PartsBuilder
 from llmgateway_server.providers.dialects.problem import refusal
 from llmgateway_server.providers.dialects.stream import SseStream, interrupted
@@ -47,7 +44,7 @@ FINISH_REASONS = {
 
 
 class OpenAiChat:
-    """See the module."""
+    """See the package."""
 
     name = "openai_chat"
     state_vendor = "openai"

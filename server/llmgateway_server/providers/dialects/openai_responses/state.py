@@ -1,17 +1,4 @@
-"""What goes back to OpenAI's Responses unchanged: the opaque state beside a part.
-
-`ProviderState(vendor="openai", data)` holds a JSON object:
-
-- beside reasoning `{"id", "summary", "content", "encrypted_content"}`: the item but for its type, its texts as lists of
-  strings. The part's own text is for people alone.
-- beside an empty text `{"item"}`: a whole output item that has no part of its own, such as `web_search_call` or
-  `code_interpreter_call`, without insignificant blanks.
-- beside text and refusals `{"id", "phase"}`: of the message; its phase where the model gave one, its id only after
-  reasoning, to which the vendor binds the items that follow from it.
-- beside a tool call `{"id"}`: of the item, only after reasoning. It is not the call's id.
-
-Whatever is absent is left out.
-"""
+"""What goes back to OpenAI's Responses unchanged: the state beside a part. See `openai_responses` for its format."""
 
 from __future__ import annotations
 
@@ -28,7 +15,7 @@ WITH_PARTS = frozenset({"message", "function_call", "function_call_output", "rea
 
 
 class State(msgspec.Struct, omit_defaults=True):
-    """See the module; empty is absent."""
+    """See the package; empty is absent."""
 
     id: str = ""
     phase: str = ""

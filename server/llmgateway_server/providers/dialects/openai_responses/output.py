@@ -1,4 +1,4 @@
-"""In which order output items of Responses are told. See `openai_responses_items` for what they say.
+"""In which order output items of Responses are told. See `items` for what they say.
 
 Parts stand in the order in which their items began. An item that is told while another one is still open would tear it
 apart: it waits. Function calls alone may be open side by side.
@@ -13,8 +13,8 @@ from functools import partial
 
 import msgspec
 
-from llmgateway_server.providers.dialects.openai_responses_answer import Event, Item, decode_item, index_of, text_of
-from llmgateway_server.providers.dialects.openai_responses_items import ReplyInItems, Teller, teller_of
+from llmgateway_server.providers.dialects.openai_responses.answer import Event, Item, decode_item, index_of, text_of
+from llmgateway_server.providers.dialects.openai_responses.items import ReplyInItems, Teller, teller_of
 from llmgateway_server.providers.dialects.parts import PartsBuilder
 
 KIND_OF_EVENT = {

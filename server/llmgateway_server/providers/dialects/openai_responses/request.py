@@ -18,8 +18,8 @@ from llmgateway_server.core.requests import (
 )
 from llmgateway_server.core.targets import Profile, ReasoningStyle
 from llmgateway_server.providers.dialects.dialect import Quirks, Unsupported
-from llmgateway_server.providers.dialects.openai_reasoning import effort_of
-from llmgateway_server.providers.dialects.openai_responses_input import InputItems
+from llmgateway_server.providers.dialects.openai_common.reasoning import effort_of
+from llmgateway_server.providers.dialects.openai_responses.input import InputItems
 from llmgateway_server.providers.dialects.structured import answer_choice, answer_tool
 
 NO_PARAMETERS = b'{"type":"object","properties":{}}'

@@ -14,7 +14,7 @@ import msgspec
 
 from llmgateway_server.core.events import PartKind
 from llmgateway_server.core.messages import Citation, ProviderState
-from llmgateway_server.providers.dialects.openai_responses_answer import (
+from llmgateway_server.providers.dialects.openai_responses.answer import (
     Content,
     Event,
     Item,
@@ -25,7 +25,7 @@ from llmgateway_server.providers.dialects.openai_responses_answer import (
     logprobs_of,
     text_of,
 )
-from llmgateway_server.providers.dialects.openai_responses_state import State
+from llmgateway_server.providers.dialects.openai_responses.state import State
 from llmgateway_server.providers.dialects.parts import PartsBuilder
 from llmgateway_server.providers.faults import malformed
 

@@ -1,18 +1,4 @@
-"""What goes back to Anthropic unchanged: the opaque state beside a part.
-
-`ProviderState(vendor="anthropic", data)` holds
-
-- beside reasoning the signature, and beside redacted reasoning its data: the vendor's own string in UTF-8.
-- beside text a JSON object `{"citations": [...]}`: the vendor's citations, whose encrypted indexes it wants back.
-- beside an empty text a JSON object `{"block": {...}}`: a whole content block that has no part of its own, such as
-  `server_tool_use`, `web_search_tool_result` or `container_upload`; a conversation that paused goes on with it.
-- beside an empty text a JSON object `{"container": {...}}`: the container in which the vendor ran code. Nothing goes
-  back for it; its `id` is what `provider_options.anthropic_messages.container_id` takes.
-
-The objects are written as the vendor wrote them, without insignificant blanks.
-
-Source: https://platform.claude.com/docs/en/api/messages
-"""
+"""What goes back to Anthropic unchanged: the opaque state beside a part. See `anthropic_messages` for its format."""
 
 from __future__ import annotations
 

@@ -1,10 +1,4 @@
-"""The dialect `openai_responses`: OpenAI's Responses and everything that speaks like them.
-
-Nothing is stored by the vendor unless the caller wishes so; reasoning goes back sealed. What goes back unchanged beside
-parts is defined in `openai_responses_state`.
-
-Source: https://platform.openai.com/docs/api-reference/responses
-"""
+"""Responses as a dialect: the class, and the reader that it gives to streams. See `openai_responses`."""
 
 from __future__ import annotations
 
@@ -21,11 +15,11 @@ from llmgateway_server.providers.dialects.counts import believable_count
 from llmgateway_server.providers.dialects.dialect import UNREADABLE, Quirks, json_post
 from llmgateway_server.providers.dialects.json_body import decode_again
 from llmgateway_server.providers.dialects.media import MediaKind, kind_of
-from llmgateway_server.providers.dialects.openai_error import WORDS
-from llmgateway_server.providers.dialects.openai_responses_answer import (
+from llmgateway_server.providers.dialects.openai_common.error import WORDS
+from llmgateway_server.providers.dialects.openai_responses.answer import (
     Event as ResponseEvent,
 )
-from llmgateway_server.providers.dialects.openai_responses_answer import (
+from llmgateway_server.providers.dialects.openai_responses.answer import (
     Response,
     decode_count,
     decode_event,
@@ -35,9 +29,9 @@ from llmgateway_server.providers.dialects.openai_responses_answer import (
     text_of,
     usage_of,
 )
-from llmgateway_server.providers.dialects.openai_responses_output import ITEM_EVENTS, OutputItems
-from llmgateway_server.providers.dialects.openai_responses_request import request_body
-from llmgateway_server.providers.dialects.openai_responses_state import VENDOR
+from llmgateway_server.providers.dialects.openai_responses.output import ITEM_EVENTS, OutputItems
+from llmgateway_server.providers.dialects.openai_responses.request import request_body
+from llmgateway_server.providers.dialects.openai_responses.state import VENDOR
 from llmgateway_server.providers.dialects.parts import PartsBuilder
 from llmgateway_server.providers.dialects.problem import Problem, refusal
 from llmgateway_server.providers.dialects.stream import SseStream, interrupted
@@ -59,7 +53,7 @@ COUNTED_FIELDS = frozenset(
 
 
 class OpenAiResponses:
-    """See the module."""
+    """See the package."""
 
     name = "openai_responses"
     state_vendor = VENDOR

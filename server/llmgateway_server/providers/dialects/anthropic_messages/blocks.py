@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from llmgateway_server.core.events import PartKind
-from llmgateway_server.providers.dialects.anthropic_answer import (
+from llmgateway_server.providers.dialects.anthropic_messages.answer import (
     Block,
     Delta,
     citation_of,
@@ -24,7 +24,7 @@ from llmgateway_server.providers.dialects.anthropic_answer import (
     tidy,
     word,
 )
-from llmgateway_server.providers.dialects.anthropic_state import (
+from llmgateway_server.providers.dialects.anthropic_messages.state import (
     block_state,
     citations_state,
     container_state,

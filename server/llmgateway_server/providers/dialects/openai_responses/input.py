@@ -21,7 +21,7 @@ from llmgateway_server.core.messages import (
 )
 from llmgateway_server.providers.dialects.dialect import Quirks, Unsupported
 from llmgateway_server.providers.dialects.media import MediaKind, data_url, filename_of, kind_of
-from llmgateway_server.providers.dialects.openai_responses_state import State, read_state
+from llmgateway_server.providers.dialects.openai_responses.state import State, read_state
 
 ROLES = {Role.SYSTEM: "system", Role.DEVELOPER: "developer", Role.USER: "user"}
 SAYABLE = frozenset({MediaKind.IMAGE, MediaKind.DOCUMENT})

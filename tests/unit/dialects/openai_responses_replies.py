@@ -1,143 +1,28 @@
-"""Responses as the vendor writes them, whole and as events, and what a caller puts together from a reply."""
+"""Responses as the vendor writes them, whole and as events."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import strategies as st
 
-from llmgateway_server.core.calls import Attempt, AttemptRecord, Call, CallScope, Deadline
-from llmgateway_server.core.events import (
-    Event,
-    Finished,
-    Logprob,
-    PartFinished,
-    PartKind,
-    PartStarted,
-    ReasoningDelta,
-    Started,
-    TextDelta,
-    ToolArgumentsDelta,
-    UsageSnapshot,
-)
-from llmgateway_server.core.messages import Citation, ProviderState
-from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, Operation
-from llmgateway_server.core.targets import Target
-from llmgateway_server.core.usage import Usage
-from llmgateway_server.providers.dialects.dialect import Quirks
+from llmgateway_server.core.calls import Attempt
 from llmgateway_server.providers.dialects.openai_responses import OpenAiResponses
+from tests.unit.dialects.kit import Folded, Json, Reader, pieces
 
 DIALECT = OpenAiResponses()
-TARGET = Target(provider="p", vendor="openai", upstream_model="upstream-1")
-Json = dict[str, Any]
-
-
-def attempt_of(
-    request: CompleteRequest | CountTokensRequest | None = None, target: Target = TARGET, *, streaming: bool = False
-) -> Attempt:
-    scope = CallScope("call-1", "/m", "peer", {}, 0.0, Deadline(10.0, from_client=False))
-    request = request or CompleteRequest("m", [])
-    operation = Operation.COUNT_TOKENS if isinstance(request, CountTokensRequest) else Operation.COMPLETE
-    return Attempt(Call(scope, operation, streaming, request), target, AttemptRecord(1, target))
-
-
-# --- reading replies -------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class FoldedPart:
-    kind: PartKind
-    call_id: str = ""
-    name: str = ""
-    redacted: bool = False
-    said: str = ""
-    state: ProviderState | None = None
-    citations: tuple[Citation, ...] = ()
-
-
-@dataclass
-class Folded:
-    """What a caller puts together from events."""
-
-    started: Started | None = None
-    parts: list[FoldedPart] = field(default_factory=list)
-    logprobs: list[Logprob] = field(default_factory=list)
-    usage: Usage | None = None
-    finished: Finished | None = None
-
-    @property
-    def texts(self) -> list[str]:
-        return [part.said for part in self.parts]
-
-    @property
-    def states(self) -> list[Any]:
-        return [json.loads(part.state.data) if part.state else None for part in self.parts]
-
-
-def fold(events: Iterable[Event]) -> Folded:
-    """Holds events to the grammar and puts them together."""
-    folded, still_open = Folded(), set[int]()
-    for event in events:
-        assert folded.finished is None
-        assert isinstance(event, Started) == (folded.started is None)
-        match event:
-            case Started():
-                folded.started = event
-            case PartStarted():
-                assert event.part_index == len(folded.parts)
-                folded.parts.append(FoldedPart(event.kind, event.tool_call_id, event.tool_name, event.redacted))
-                still_open.add(event.part_index)
-            case TextDelta(part_index=index, text=text, logprobs=logprobs):
-                assert index in still_open
-                folded.logprobs += logprobs
-                folded.parts[index].said += text
-            case (
-                ReasoningDelta(part_index=index, text=text) | ToolArgumentsDelta(part_index=index, arguments_json=text)
-            ):
-                assert index in still_open
-                folded.parts[index].said += text
-            case PartFinished(part_index=index):
-                still_open.remove(index)
-                folded.parts[index].state = event.provider_state
-                folded.parts[index].citations = event.citations
-            case UsageSnapshot():
-                folded.usage = event.usage
-            case Finished():
-                folded.finished = event
-    assert not still_open
-    assert folded.finished is not None
-    return folded
+READER = Reader(DIALECT)
+read_stream = READER.read_stream
 
 
 def unary(answer: Json, attempt: Attempt | None = None) -> Folded:
-    body = json.dumps(answer, indent=1, ensure_ascii=False).encode()
-    return fold(DIALECT.decode_reply(attempt or attempt_of(), Quirks(), body))
-
-
-def read_stream(body: bytes, bounds: Iterable[int] = (), attempt: Attempt | None = None) -> list[list[Event]]:
-    """Feeds a body cut at `bounds`; one batch per read. Raises what the reader would see."""
-    decoder = DIALECT.stream_decoder(attempt or attempt_of(), Quirks())
-    batches = []
-    for start, stop in itertools.pairwise([0, *bounds, len(body)]):
-        batches.append(decoder.feed(body[start:stop]))
-        if decoder.failure is not None:
-            raise decoder.failure
-    batches.append(decoder.end())
-    if decoder.failure is not None:
-        raise decoder.failure
-    assert decoder.finished
-    return batches
+    return READER.whole(body_of(answer), attempt)
 
 
 def streamed(*events: Json, attempt: Attempt | None = None) -> Folded:
-    return fold(event for batch in read_stream(sse(events), attempt=attempt) for event in batch)
-
-
-# --- writing replies -------------------------------------------------------------------------------------------------
+    return READER.streamed(sse(events), attempt=attempt)
 
 
 def sse(events: Iterable[Json], *, end: str = "\n", done: bool = False) -> bytes:
@@ -146,6 +31,11 @@ def sse(events: Iterable[Json], *, end: str = "\n", done: bool = False) -> bytes
         for n, event in enumerate(events)
     ]
     return "".join([*written, f"data: [DONE]{end}{end}" if done else ""]).encode()
+
+
+def body_of(answer: Json) -> bytes:
+    """Writes a response as the vendor does, who puts blanks between everything."""
+    return json.dumps(answer, indent=1, ensure_ascii=False).encode()
 
 
 def response(*output: Json, status: str = "completed", **more: Any) -> Json:
@@ -210,11 +100,6 @@ def done(index: int, item: Json) -> Json:
 def delta(index: int, what: str, text: str, place: int = 0, **more: Any) -> Json:
     kind = "summary_index" if "summary" in what else "content_index"
     return {"type": f"response.{what}.delta", "output_index": index, kind: place, "delta": text, **more}
-
-
-def pieces(text: str) -> st.SearchStrategy[list[str]]:
-    places = st.lists(st.integers(0, len(text)), max_size=4).map(sorted)
-    return places.map(lambda at: [text[a:b] for a, b in itertools.pairwise([0, *at, len(text)]) if a < b])
 
 
 def item_events(draw: st.DrawFn, index: int, item: Json) -> Iterator[Json]:

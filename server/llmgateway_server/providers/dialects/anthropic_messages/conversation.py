@@ -1,4 +1,4 @@
-"""How a conversation is told to Anthropic: instructions, then turns of user and assistant. See `anthropic_request`.
+"""How a conversation is told to Anthropic: instructions, then turns of user and assistant. See `request`.
 
 Results of tools are said by the user. Messages that follow one another with the same speaker become one turn, in which
 results of tools come first, as the vendor demands. Text without a visible character is refused by the vendor: it is
@@ -28,8 +28,12 @@ from llmgateway_server.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
-from llmgateway_server.providers.dialects.anthropic_media import medium
-from llmgateway_server.providers.dialects.anthropic_state import TextState, read_reasoning_state, read_text_state
+from llmgateway_server.providers.dialects.anthropic_messages.media import medium
+from llmgateway_server.providers.dialects.anthropic_messages.state import (
+    TextState,
+    read_reasoning_state,
+    read_text_state,
+)
 from llmgateway_server.providers.dialects.dialect import Unsupported
 
 ContentBlock = dict[str, Any]

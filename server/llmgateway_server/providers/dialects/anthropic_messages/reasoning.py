@@ -1,4 +1,4 @@
-"""How Anthropic's models are told how much to think. See `anthropic_request`.
+"""How Anthropic's models are told how much to think. See `request`.
 
 Sources: https://platform.claude.com/docs/en/build-with-claude/extended-thinking, /adaptive-thinking and /effort
 """
