@@ -101,8 +101,9 @@ format: $(TEST) ## Format Python and protos, and repair what lint can repair
 	@$(BIN)/buf format protos --write
 
 .PHONY: generate
-generate: $(TEST) ## Generate stubs and descriptors from the protos
+generate: $(TEST) ## Generate stubs and descriptors from the protos, schema and example of the configuration
 	@$(BIN)/python scripts/generate.py
+	@$(BIN)/python scripts/generate_config.py
 
 .PHONY: release-image
 release-image: $(TEST) ## Make the present protos the ones that later changes must not break

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from urllib.parse import urlsplit
 
-from llmgateway_server import request_path
+from llmgateway_server import __version__, request_path
 from llmgateway_server.admission.authenticate import Authenticator
 from llmgateway_server.admission.gate import Gate
 from llmgateway_server.admission.throttle import Throttle
@@ -22,26 +22,36 @@ from llmgateway_server.core.reply import Opened
 from llmgateway_server.core.requests import Operation
 from llmgateway_server.core.secret import Secret
 from llmgateway_server.core.targets import Model
+from llmgateway_server.observe import metrics
+from llmgateway_server.observe.counting import Counting
+from llmgateway_server.observe.exposition import Exposition
 from llmgateway_server.observe.log import logger
-from llmgateway_server.observe.records import Records
+from llmgateway_server.observe.refusals import CountedRecords
 from llmgateway_server.observe.statistics import Statistics
 from llmgateway_server.observe.trace import tracing_from_environment
 from llmgateway_server.pipeline.ring import RingGateway, attempt_ring, call_ring
 from llmgateway_server.providers.egress.fetch import Egress
 from llmgateway_server.providers.http_provider import Account, HttpProvider
-from llmgateway_server.providers.keys import KeyRing, ReadSecret
+from llmgateway_server.providers.keys import SET_ASIDE_S, KeyRing, ReadSecret
 from llmgateway_server.providers.models import joined, vendor_models
 from llmgateway_server.providers.provider import Provider
 from llmgateway_server.providers.simulator.simulator import Simulator
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS, Vendor
+from llmgateway_server.providers.wire.connect import client_context
 from llmgateway_server.providers.wire.http1 import Http1Wire
 from llmgateway_server.providers.wire.httpx_wire import HttpxWire
 from llmgateway_server.providers.wire.port import Origin, Wire, WireLimits
 from llmgateway_server.routing.catalog import Catalog
 from llmgateway_server.transport.server import Server
 from llmgateway_server.transport.services.llm_gateway import LlmGatewayService
+from llmgateway_server.transport.tls import TlsError, load_authorities
+
+if TYPE_CHECKING:
+    from llmgateway_server.http.door import HttpDoor
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+MIN_TOKEN_CHARS = 16
+"""Of the token for metrics: nothing slows down whoever guesses."""
 
 
 class App:
@@ -73,29 +83,51 @@ class App:
         self._egress = Egress(settings.egress)
         self._providers = {name: self._provider(name, account) for name, account in settings.providers.items()}
         throttle = Throttle(settings.throttle, self._clock)
+        catalog = self._catalog()
+        counting = Counting(self._providers, catalog.models(), frozenset(SET_ASIDE_S))
         self.parts = request_path.Parts(
             settings=settings,
             clock=self._clock,
-            records=Records(self._clock, records_stream, enabled=settings.records),
-            statistics=Statistics(self._clock),
+            records=CountedRecords(self._clock, counting, records_stream, enabled=settings.records),
+            statistics=Statistics(self._clock, counting),
             tracing=tracing_from_environment(),
             gate=self._gate,
             throttle=throttle,
             authenticator=Authenticator(
-                settings.auth.keys, self._secret(settings.auth.pepper, "auth.pepper"), throttle, self._clock
+                settings.auth, self._secret(settings.auth.pepper, "auth.pepper"), throttle, self._clock
             ),
-            catalog=self._catalog(),
+            catalog=catalog,
+        )
+        self._exposition = Exposition(
+            counting,
+            __version__,
+            self._clock.wall_s(),
+            {
+                metrics.IN_FLIGHT: lambda: self._gate.in_flight,
+                metrics.LOOP_LAG: lambda: self._gate.loop_lag_s,
+                metrics.RECORDS_DROPPED: lambda: self.parts.records.dropped_count,
+            },
         )
         self._server: Server | None = None
+        self._http = self._http_door()
+        self._not_ready = "starting"
+        self.http_address = ""
+        """Address and port of the HTTP door once it serves; empty without one."""
 
     async def start(self) -> str:
         """Starts serving and returns the address that was bound.
 
         Raises:
+            ConfigError: plaintext beyond loopback that nobody asked for, or files of TLS that cannot be used.
             OSError: the address cannot be bound.
         """
-        schema.warm_up()
         parts, settings = self.parts, self.settings
+        if settings.server.exposed and not settings.server.insecure:
+            raise ConfigError(
+                "server.listen: beyond loopback everybody on the way reads keys and prompts: set server.tls, or"
+                " server.insecure (--insecure) if something in front of the gateway has TLS"
+            )
+        schema.warm_up()
         attempts = attempt_ring(request_path.attempt_stages(parts), self._open_provider)
         gateway = RingGateway(
             call_ring(request_path.request_stages(parts), request_path.failover(parts, attempts).open)
@@ -110,20 +142,34 @@ class App:
             settings=settings.streams,
         )
         wanted = settings.server.reflection
-        self._server = Server(
-            settings.server,
-            request_path.call_steps(parts),
-            service,
-            settings.gate.max_in_flight,
-            reflection=(not settings.auth.keys and settings.open_allowed) if wanted is None else wanted,
-        )
-        address = await self._server.start()
+        try:
+            self._server = Server(
+                settings.server,
+                request_path.call_steps(parts),
+                service,
+                settings.gate.max_in_flight,
+                reflection=(settings.auth.anybody and settings.open_allowed) if wanted is None else wanted,
+            )
+        except TlsError as error:
+            raise ConfigError(str(error)) from None
+        if self._http is not None:
+            self.http_address = await self._http.start()
+        try:
+            address = await self._server.start()
+        except OSError:
+            if self._http is not None:
+                await self._http.stop()
+            raise
+        self._not_ready = ""
         self._gate.start()
+        if self.http_address:
+            self._log.info("serving metrics and probes", address=self.http_address)
         self._log.info("serving", address=address, providers=sorted(self._providers))
         return address
 
     async def drain(self, *, delay_s: float) -> None:
-        """Lets running calls end, see `Server.drain`; then stops."""
+        """Lets running calls end, see `Server.drain`; then stops. Meanwhile metrics and probes are served."""
+        self._not_ready = "draining"
         if self._server is not None:
             await self._server.drain(delay_s=delay_s)
         await self.stop()
@@ -133,11 +179,28 @@ class App:
         if self._server is not None:
             await self._server.stop()
         await self._gate.stop()
+        if self._http is not None:
+            await self._http.stop()
         for provider in self._providers.values():
             await provider.aclose()
         await self._egress.aclose()
         self.parts.records.flush()
         self._log.info("stopped")
+
+    def _http_door(self) -> HttpDoor | None:
+        settings = self.settings.http
+        if not settings.listen:
+            return None
+        try:
+            from llmgateway_server.http.door import HttpDoor
+            from llmgateway_server.http.pages import Pages
+        except ImportError as error:
+            raise ConfigError(f"http.listen: the extra `http` is not installed, there is no {error.name}") from None
+        token = self._secret(settings.metrics_token, "http.metrics_token")
+        if token and len(token.reveal()) < MIN_TOKEN_CHARS:
+            raise ConfigError(f"http.metrics_token: must have at least {MIN_TOKEN_CHARS} characters")
+        pages = Pages(self._exposition.text, lambda: self._not_ready, token)
+        return HttpDoor(settings, pages.application())
 
     def _open_provider(self, attempt: Attempt) -> Opened:
         return self._providers[attempt.target.provider].open(attempt)
@@ -173,6 +236,7 @@ class App:
                 Origin(url.scheme, url.hostname, url.port or DEFAULT_PORTS[url.scheme]),
                 WireLimits(connect_timeout_s=self.settings.timeouts.connect_s),
                 account.proxy,
+                _trust(name, account) if url.scheme == "https" else None,
             ),
             KeyRing(name, self._key_sources(name, account), self._clock),
             self._egress,
@@ -202,11 +266,18 @@ def _vendor_models(provider: str, vendor: Vendor) -> tuple[Model, ...]:
     return vendor_models(provider, vendor.name, operations)
 
 
-def _wire(origin: Origin, limits: WireLimits, proxy: str) -> Wire:
-    context = None
-    if origin.scheme == "https":
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+def _trust(name: str, account: ProviderSettings) -> ssl.SSLContext:
+    """Returns TLS settings that trust the system's authorities and those of the account."""
+    context = client_context(None)
+    if account.ca_bundle:
+        try:
+            load_authorities(context, account.ca_bundle, f"providers.{name}.ca_bundle")
+        except TlsError as error:
+            raise ConfigError(str(error)) from None
+    return context
+
+
+def _wire(origin: Origin, limits: WireLimits, proxy: str, context: ssl.SSLContext | None) -> Wire:
     if proxy:
         return HttpxWire(origin, limits=limits, ssl_context=context, proxy=proxy)
     return Http1Wire(origin, limits=limits, ssl_context=context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -61,7 +62,11 @@ def test_path_prints_the_rings() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("server: {listen_on: nowhere}", ("server.listen_on", "not permitted"), id="unknown field"),
+        pytest.param(
+            "server: {listen_on: nowhere}",
+            ("wrong.yaml:1: server.listen_on", "did you mean listen?"),
+            id="unknown field",
+        ),
         pytest.param("server: {listen: [", ("not readable as YAML",), id="not YAML"),
         pytest.param("max_attempts: many", ("max_attempts",), id="wrong kind"),
         pytest.param("server: {listen: '0.0.0.0:0'}", ("without keys only a loopback",), id="open to the world"),
@@ -78,6 +83,31 @@ def test_a_wrong_configuration_is_explained(tmp_path: Path, text: str, words: tu
     assert done.stderr.startswith("llmgateway: ")
     assert all(word in done.stderr for word in words), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_is_checked_and_shown_with_what_the_environment_changes(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "gate: {max_in_flight: 7}", "log:", "  level: loud")
+    wrong = run(command("check-config", str(config)))
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(f"{config}:5: log.level: must be one of ")
+    good = run(command("check-config", str(config)), LLMGATEWAY__LOG__LEVEL="info", OPENAI_ORGANIZATION="org")
+    assert good.returncode == 0, good.stderr
+    assert good.stdout.startswith("ok: 1 provider, ")
+    assert "OPENAI_ORGANIZATION" in good.stderr
+    shown = json.loads(
+        run(command("config", "show", "-c", str(config), "--origin", "--json"), LLMGATEWAY__LOG__LEVEL="info").stdout
+    )
+    assert shown["log.level"] == {"value": "info", "origin": "LLMGATEWAY__LOG__LEVEL"}
+    assert shown["gate.max_in_flight"] == {"value": 7, "origin": f"{config}:3"}
+
+
+def test_a_variable_that_means_nothing_here_is_warned_of_once(tmp_path: Path) -> None:
+    with serving(tmp_path, ENABLE_LLM_CACHING="true", GEMINI_API_KEY="sk-canary") as served:
+        warnings = [line for line in served.errors if "not understood yet" in line]
+    assert len(warnings) == 1
+    assert "ENABLE_LLM_CACHING" in warnings[0]
+    assert "GEMINI_API_KEY" in warnings[0]
+    assert "canary" not in "".join(served.errors)
 
 
 def test_a_file_that_is_not_there_is_explained(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def fold(events: Iterable[reply_pb2.Event]) -> reply_pb2.CompleteResponse:
             for heartbeats) is not `started`, an event belongs to a part that did not begin, is over or is of another
             kind, something stands behind `finished`, or `finished` is missing.
     """
-    folded = _Fold()
+    folded = Fold()
     for event in events:
         folded.add(event)
     return folded.response()
@@ -65,7 +65,9 @@ class _Part:
         return part
 
 
-class _Fold:
+class Fold:
+    """A reply while it grows, event by event."""
+
     def __init__(self) -> None:
         self._reply = reply_pb2.CompleteResponse()
         self._parts: list[_Part] = []
@@ -74,7 +76,11 @@ class _Fold:
         self._finished = False
 
     def add(self, event: reply_pb2.Event) -> None:
-        """Takes in the next event."""
+        """Takes in the next event.
+
+        Raises:
+            ValueError: it cannot stand here; as `fold`.
+        """
         if self._finished:
             raise ValueError(f"event {event.seq} stands behind finished")
         if event.seq != self._seq + 1:
@@ -88,11 +94,21 @@ class _Fold:
         self._add(kind, event)
 
     def response(self) -> reply_pb2.CompleteResponse:
-        """Returns the reply of a stream that is complete."""
+        """Returns the reply of a stream that is complete.
+
+        Raises:
+            ValueError: it is not.
+        """
         if not self._finished:
             raise ValueError("the stream did not finish")
-        self._reply.parts.extend(part.message() for part in self._parts)
-        return self._reply
+        return self.so_far()
+
+    def so_far(self) -> reply_pb2.CompleteResponse:
+        """Returns what has arrived, whole or not; later events do not change it."""
+        reply = reply_pb2.CompleteResponse()
+        reply.CopyFrom(self._reply)
+        reply.parts.extend(part.message() for part in self._parts)
+        return reply
 
     def _add(self, kind: str | None, event: reply_pb2.Event) -> None:
         match kind:

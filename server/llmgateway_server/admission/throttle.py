@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmgateway_server.admission.bucket import Buckets
@@ -20,7 +22,7 @@ class ThrottleSettings(BaseModel):
     """Per key; far above honest use."""
     calls_burst: int = Field(default=20_000, ge=1)
     failed_logins_per_minute: int = Field(default=30, ge=1)
-    """Per address."""
+    """Per address; IPv6 addresses of one /64 network count as one, because one host has them all."""
     failed_logins_burst: int = Field(default=20, ge=1)
 
 
@@ -51,12 +53,25 @@ class Throttle:
         Raises:
             ShedError: RATE_LIMITED_RPM.
         """
-        self._raise_for(self._failures.delay_s(peer, self._clock.monotonic_s()))
+        self._raise_for(self._failures.delay_s(origin_of(peer), self._clock.monotonic_s()))
 
     def login_failed(self, peer: str) -> None:
         """Counts a failed login of an address."""
-        self._failures.take(peer, self._clock.monotonic_s())
+        self._failures.take(origin_of(peer), self._clock.monotonic_s())
 
     def _raise_for(self, delay_s: float) -> None:
         if delay_s > 0:
             raise ShedError(Reason.RATE_LIMITED_RPM, retry_after_s=delay_s)
+
+
+def origin_of(peer: str) -> str:
+    """Returns what failed logins of an address are counted on: the address, of IPv6 its /64 network."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])  # without the interface of a link-local address
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return peer
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from llmgateway_server import __version__
+from llmgateway_server.cli import config_commands
 
 if TYPE_CHECKING:
     from llmgateway_server.config.settings import Settings
@@ -27,6 +28,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Make API keys and their hashes.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+app.add_typer(config_commands.app, name="config")
+app.command("check-config")(config_commands.check_config)
 
 ConfigOption = Annotated[
     Path | None,
@@ -37,12 +40,15 @@ ConfigOption = Annotated[
 @app.command()
 def serve(
     config: ConfigOption = None,
-    listen: Annotated[str, typer.Option(help="Address and port, for example 127.0.0.1:50051.")] = "",
+    listen: Annotated[str, typer.Option(help="For example 127.0.0.1:50051, or unix:/run/llmgateway.sock.")] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow plaintext beyond loopback, as behind something that has TLS.")
+    ] = False,
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C; a second one stops it at once."""
     from llmgateway_server.cli.serve import run
 
-    sys.exit(run(_settings(config, listen), os.environ))
+    sys.exit(run(_settings(config, listen, insecure=insecure), os.environ))
 
 
 @app.command()
@@ -60,7 +66,7 @@ def path(config: ConfigOption = None) -> None:
     from llmgateway_server.app import App
     from llmgateway_server.config.load import ConfigError
 
-    settings = _settings(config, "")
+    settings = _settings(config)
     try:
         typer.echo(request_path.describe(App(settings, os.environ).parts))
     except ConfigError as error:
@@ -78,7 +84,7 @@ def models(
     from llmgateway_server.cli.models import of_provider, show_table, write_json
     from llmgateway_server.config.load import ConfigError
 
-    settings = _settings(config, "")
+    settings = _settings(config)
     if provider and provider not in settings.providers:
         _fail(f"--provider: there is no provider {provider}; there are: {', '.join(sorted(settings.providers))}")
     try:
@@ -100,7 +106,7 @@ def check_provider(
     from llmgateway_server.cli.serve import run_loop
     from llmgateway_server.config.load import ConfigError
 
-    settings = _settings(config, "")
+    settings = _settings(config)
     if name not in settings.providers:
         _fail(f"there is no provider {name}; there are: {', '.join(sorted(settings.providers))}")
     try:
@@ -151,17 +157,11 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _settings(config: Path | None, listen: str) -> Settings:
-    from llmgateway_server.config.load import ConfigError, from_document, from_environment, from_file
+def _settings(config: Path | None, listen: str = "", *, insecure: bool = False) -> Settings:
+    from llmgateway_server.config.load import ConfigError, load
 
     try:
-        if config is None:
-            return from_environment(os.environ, listen)
-        settings = from_file(config)
-        if listen:
-            document = settings.model_dump()
-            return from_document({**document, "server": {**document["server"], "listen": listen}}, str(config))
-        return settings
+        return load(config, os.environ, listen=listen, insecure=insecure).settings
     except ConfigError as error:
         _fail(str(error))
 

@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from llmgateway_server.app import App
+from llmgateway_server.config.environment import not_understood
 from llmgateway_server.config.load import ConfigError
 from llmgateway_server.config.settings import Settings
 from llmgateway_server.observe import log
@@ -23,6 +24,8 @@ def run(settings: Settings, environment: Mapping[str, str]) -> int:
     0 after a clean stop, 1 when it could not start, 2 for the configuration.
     """
     log.configure(settings.log)
+    if unknown := not_understood(environment):
+        log.logger("config").warning("environment variables are not understood yet", names=unknown)
     try:
         return run_loop(_serve(settings, environment))
     except ConfigError as error:
@@ -52,6 +55,8 @@ async def _serve(settings: Settings, environment: Mapping[str, str]) -> int:
     # What is loaded now stays for good. Left to itself, the collector walks all of it now and then, for 15 to 35 ms.
     gc.collect()
     gc.freeze()
+    if settings.server.exposed:
+        sys.stderr.write(f"llmgateway: WARNING: PLAINTEXT on {address}: keys and prompts can be read on the way\n")
     sys.stderr.write(f"llmgateway is serving on {address}\n")
     sys.stderr.flush()
     first = await signals.get()

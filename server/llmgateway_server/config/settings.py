@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections import Counter
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from llmgateway_server.admission.authenticate import AuthSettings
 from llmgateway_server.admission.deadline import DeadlineSettings
@@ -17,16 +14,17 @@ from llmgateway_server.admission.gate import GateSettings
 from llmgateway_server.admission.throttle import ThrottleSettings
 from llmgateway_server.attempts.bounds import BoundSettings
 from llmgateway_server.attempts.timeouts import TimeoutSettings
+from llmgateway_server.config.consistency import NAME, UPSTREAM_MODEL, mistakes
+from llmgateway_server.config.mistakes import dotted
+from llmgateway_server.config.wording import OF_SETTINGS
 from llmgateway_server.core.targets import Capability, InferenceType, ModelStatus
+from llmgateway_server.http.settings import HttpSettings
 from llmgateway_server.observe.log import LogSettings
 from llmgateway_server.pipeline.screen import ScreenSettings
 from llmgateway_server.providers.egress.settings import EgressSettings
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
 from llmgateway_server.transport.server import ServerSettings
 from llmgateway_server.transport.services.llm_gateway import StreamSettings
-
-NAME = "^[a-zA-Z0-9_.-]{1,64}$"
-UPSTREAM_MODEL = r"^[^\x00-\x1f]{1,255}$"
 
 
 class _Section(BaseModel):
@@ -38,7 +36,7 @@ class ProviderSettings(_Section):
 
     vendor: str
     """A name of the vendor table: `simulator`, `openai`, `anthropic`, `openai-compatible`."""
-    base_url: str = ""
+    base_url: str = Field(default="", validate_default=True)
     """Where its API is, up to and including the version, for example `http://127.0.0.1:8000/v1`.
 
     Default: the vendor's.
@@ -52,16 +50,38 @@ class ProviderSettings(_Section):
     """Several keys instead of one, each a secret reference. They take turns; one that is refused is set aside."""
     proxy: str = ""
     """HTTP proxy for this account, for example `http://127.0.0.1:3128`. Empty: none; the environment's is not used."""
+    ca_bundle: str = ""
+    """PEM file with authorities to trust for this account beside the system's. Read once, at the start."""
 
-    @model_validator(mode="after")
-    def _known_vendor(self) -> Self:
-        if self.vendor != SIMULATOR and self.vendor not in VENDORS:
-            raise ValueError(f"vendor must be one of {', '.join([SIMULATOR, *VENDORS])}")
-        if self.api_key and self.api_keys:
+    @field_validator("vendor")
+    @classmethod
+    def _known(cls, vendor: str) -> str:
+        if vendor != SIMULATOR and vendor not in VENDORS:
+            raise ValueError(f"must be one of {', '.join([SIMULATOR, *VENDORS])}")
+        return vendor
+
+    @field_validator("base_url")
+    @classmethod
+    def _somewhere(cls, base_url: str, info: ValidationInfo) -> str:
+        if (vendor := VENDORS.get(info.data.get("vendor", ""))) and not (base_url or vendor.base_url):
+            raise ValueError(f"is required for the vendor {vendor.name}")
+        return base_url
+
+    @field_validator("api_keys")
+    @classmethod
+    def _one_or_several(cls, api_keys: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if api_keys and info.data.get("api_key"):
             raise ValueError("api_key and api_keys cannot both be set")
-        if self.vendor in VENDORS and not (self.base_url or VENDORS[self.vendor].base_url):
-            raise ValueError(f"base_url is required for the vendor {self.vendor}")
-        return self
+        return api_keys
+
+    @field_validator("ca_bundle")
+    @classmethod
+    def _trusted_for_https(cls, ca_bundle: str, info: ValidationInfo) -> str:
+        vendor = VENDORS.get(info.data.get("vendor", ""))
+        address = info.data.get("base_url", "") or (vendor.base_url if vendor else "")
+        if ca_bundle and not address.lower().startswith("https://"):
+            raise ValueError("ca_bundle is for https addresses")
+        return ca_bundle
 
     @property
     def address(self) -> str:
@@ -77,7 +97,9 @@ class RateSettings(_Section):
     """Prices in US dollars per million tokens."""
 
     input_usd: Usd
+    """Input that no other price is for."""
     output_usd: Usd
+    """Output that no other price is for, reasoning included."""
     cache_read_usd: Usd | None = None
     """Input read from the vendor's cache. Default: as input."""
     cache_write_usd: Usd | None = None
@@ -101,15 +123,17 @@ class PriceSettings(RateSettings):
     """What a target costs, instead of what the price list says."""
 
     tiers: tuple[PriceTierSettings, ...] = ()
+    """By `above_input_tokens`, lowest first."""
     version: str = Field(default="configured", max_length=64)
     """Stands in every cost, so that a bill can be checked against its price."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        thresholds = [tier.above_input_tokens for tier in self.tiers]
+    @field_validator("tiers")
+    @classmethod
+    def _ordered(cls, tiers: tuple[PriceTierSettings, ...]) -> tuple[PriceTierSettings, ...]:
+        thresholds = [tier.above_input_tokens for tier in tiers]
         if thresholds != sorted(set(thresholds)):
             raise ValueError("tiers must stand by above_input_tokens, lowest first, each once")
-        return self
+        return tiers
 
 
 class TargetSettings(_Section):
@@ -139,6 +163,7 @@ class ModelSettings(_Section):
     max_output_token_count: int | None = Field(default=None, ge=1)
     """Most output tokens."""
     tier: Literal["BASIC", "STANDARD", "PREMIUM"] | None = None
+    """What callers may choose it by."""
     status: ModelStatus | None = None
     """`READY`; `DEPRECATED`: it answers with a notice; `NOT_READY`: it is refused, and others are named."""
     status_reason: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
@@ -161,6 +186,7 @@ class Settings(_Section):
     egress: EgressSettings = EgressSettings()
     screen: ScreenSettings = ScreenSettings()
     log: LogSettings = LogSettings()
+    http: HttpSettings = HttpSettings()
     records: bool = True
     """Write one JSON line per call and attempt to standard output."""
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
@@ -168,41 +194,17 @@ class Settings(_Section):
     models: dict[str, ModelSettings] = Field(default_factory=dict)
     """Public names beyond those that the vendors bring, and changes to those."""
     default_model: str = ""
-    """What an empty model name stands for. Default: the simulator's chat model where it is configured."""
+    """What an empty model name stands for. Default: the first model of the first account that can answer."""
     max_attempts: int = Field(default=3, ge=1, le=3)
     """Most attempts of one call, fail-over included."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if mistakes := list(self._mistakes()):
-            raise ValueError("; ".join(mistakes))
+        if found := [f"{dotted(each.path)}: {each.text}" for each in mistakes(self.model_dump())]:
+            raise PydanticCustomError(OF_SETTINGS, "{found}", {"found": "; ".join(found)})
         return self
-
-    def _mistakes(self) -> Iterator[str]:
-        """Yields what does not fit together, all of it."""
-        for name in self.providers:
-            if re.fullmatch(NAME, name) is None:
-                yield f"providers.{name[:64]}: a provider's name must match {NAME}"
-        for name, model in self.models.items():
-            for each in (name, *model.aliases):
-                if re.fullmatch(UPSTREAM_MODEL, each) is None:
-                    yield f"models.{name[:64]}: names and aliases must match {UPSTREAM_MODEL}"
-            for target in model.targets:
-                if target.provider not in self.providers:
-                    yield f"models.{name}: there is no provider {target.provider}"
-        for key_id, count in Counter(key.id for key in self.auth.keys).items():
-            if count > 1:
-                yield f"auth.keys: the id {key_id} is there {count} times"
-        if not self.auth.keys and not self.open_allowed:
-            yield "auth.keys: without keys only a loopback address can be served"
 
     @property
     def open_allowed(self) -> bool:
-        """Whether the address is loopback, where anybody may call."""
-        host = self.server.host
-        if host in ("localhost", "unix"):
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        """Whether only this machine can reach the address, where anybody may call."""
+        return self.server.local

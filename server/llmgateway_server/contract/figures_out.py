@@ -10,7 +10,7 @@ from llmgateway.v1 import status_pb2
 from llmgateway_server.contract.money_out import money_message
 from llmgateway_server.core.errors import RequestError
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.observe.statistics import Figures, Period, Statistics, Tally
+from llmgateway_server.observe.statistics import Figures, Period, Statistics, Sums, Tally
 
 DEGRADED_ERROR_RATE = 0.1
 """Above this share of errors a provider is degraded."""
@@ -74,38 +74,49 @@ def metrics_message(
         window_start=_timestamp(figures.start_s), window_end=_timestamp(now_s), uptime_s=int(statistics.uptime_s)
     )
     if not request.provider:
-        _fill_calls(message.calls, figures.calls)
+        _fill_calls(message.calls, figures)
         top = sorted(figures.models.items(), key=lambda item: (-item[1].count, item[0]))[:MAX_TOP_MODELS]
-        for name, tally in top:
-            model = message.top_models.add(model=name, call_count=tally.count, cost=money_message(tally.cost_nano_usd))
-            _set(model, "average_latency_ms", tally.average_latency_s())
+        for name, sums in top:
+            _fill_model(message.top_models.add(model=name), sums)
     for name in [request.provider] if request.provider else provider_names:
         _fill_provider(message.providers.add(provider=name), figures.providers.get(name, Tally()))
     return message
 
 
-def _fill_calls(calls: status_pb2.CallFigures, tally: Tally) -> None:
+def _fill_calls(calls: status_pb2.CallFigures, figures: Figures) -> None:
+    tally = figures.calls
     calls.call_count, calls.shed_count = tally.count, tally.shed
-    success = tally.success_rate()
-    if success is not None:
-        calls.success_rate = success
-    _fill_shared(calls, tally)
+    calls.cache_hit_count, calls.cache_miss_count = figures.cache_hits, figures.cache_misses
+    _fill_tally(calls, tally)
 
 
 def _fill_provider(provider: status_pb2.ProviderFigures, tally: Tally) -> None:
     provider.attempt_count = tally.count
-    _fill_shared(provider, tally)
+    _fill_tally(provider, tally)
 
 
-def _fill_shared(message: Any, tally: Tally) -> None:
+def _fill_model(model: status_pb2.ModelFigures, sums: Sums) -> None:
+    model.call_count = sums.count
+    _fill_sums(model, sums)
+
+
+def _fill_sums(message: Any, sums: Sums) -> None:
+    """Fills the fields that all figures have."""
+    success = sums.success_rate()
+    if success is not None:
+        message.success_rate = success
+    _set(message, "average_latency_ms", sums.average_latency_s())
+    message.input_token_count = sums.input_tokens
+    message.output_token_count = sums.output_tokens
+    message.cost.CopyFrom(money_message(sums.cost_nano_usd))
+
+
+def _fill_tally(message: Any, tally: Tally) -> None:
     """Fills the fields that CallFigures and ProviderFigures share."""
+    _fill_sums(message, tally)
     message.succeeded_count = tally.succeeded
     message.failed_count = tally.failed
     message.cancelled_count = tally.cancelled
-    message.input_token_count = tally.input_tokens
-    message.output_token_count = tally.output_tokens
-    message.cost.CopyFrom(money_message(tally.cost_nano_usd))
-    _set(message, "average_latency_ms", tally.average_latency_s())
     _set(message, "p95_latency_ms", tally.latency_percentile_s(0.95))
     _set(message, "average_time_to_first_token_ms", tally.average_first_token_s())
 

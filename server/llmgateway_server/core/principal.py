@@ -37,18 +37,24 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
 
 @dataclass(slots=True, frozen=True)
 class Principal:
-    """Who calls: a key, its tenant and its rights."""
+    """Who calls: a key or a certificate, its tenant and its rights."""
 
     key_id: str
-    """Public id of the key, for records; never the key. `anonymous` on an open loopback."""
+    """For records: public id of the key, never the key; `cert:NAME` of a certificate; `anonymous` on open loopback."""
     tenant: str
     roles: frozenset[Role]
     models: tuple[str, ...] = ("*",)
     """Patterns (`*`, `?`) of public model names that it may use."""
+    rpcs: tuple[str, ...] = ("*",)
+    """Patterns (`*`, `?`) of names of RPCs that it may call, beside what its roles allow."""
 
     def may(self, permission: Permission) -> bool:
         """Tells whether any of its roles grants `permission`."""
         return any(permission in PERMISSIONS[role] for role in self.roles)
+
+    def may_call(self, rpc: str) -> bool:
+        """Tells whether its patterns let it call the RPC of this name, for example `Complete`."""
+        return any(fnmatchcase(rpc, pattern) for pattern in self.rpcs)
 
     def may_use(self, model: str) -> bool:
         """Tells whether it may use the model of this name."""
@@ -57,5 +63,5 @@ class Principal:
 
 NOBODY = Principal(key_id="", tenant="", roles=frozenset())
 """Before authentication."""
-ANONYMOUS = Principal(key_id="anonymous", tenant="local", roles=frozenset(Role))
-"""Whoever reaches an open loopback."""
+ANONYMOUS = Principal(key_id="anonymous", tenant="local", roles=frozenset({Role.OPERATOR}))
+"""Whoever reaches an open loopback; nobody is an administrator without saying who they are."""

@@ -1,4 +1,4 @@
-"""Figures of this process, kept in memory: totals, the last hour by minutes, the last month by hours.
+"""Figures of this process, kept in memory: totals, the last hour by minutes, the last month by hours and by days.
 
 Only the current minute is written to on the path of a call; it is merged into the longer stretches when it is over.
 Names come from callers, so their number per minute is bounded: what exceeds it is counted under `other`.
@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Self, TypeVar
 
 from llmgateway_server.core.calls import AttemptRecord, Call, Outcome
 from llmgateway_server.core.clock import Clock
+from llmgateway_server.core.errors import GatewayError
 from llmgateway_server.core.events import Timings
+from llmgateway_server.observe import metrics
+from llmgateway_server.observe.counting import Counting
 
 MAX_NAMES = 200
 """Most distinct models or providers per stretch of time."""
-OTHER = "other"
+OTHER = metrics.OTHER
+KEPT_MODELS = 50
+"""Most distinct models per hour, the most used ones, once the minute is over: a month has 720 hours."""
 BUCKET_RATIO = 1.1
 """Neighbouring latency buckets differ by this factor, so a percentile is at most 10 % off."""
 LOG_RATIO = math.log(BUCKET_RATIO)
@@ -35,7 +42,7 @@ class Period(Enum):
 
 
 @dataclass(slots=True)
-class Tally:
+class Sums:
     """Sums over calls or attempts. Latencies are those of successes, in seconds."""
 
     succeeded: int = 0
@@ -43,9 +50,6 @@ class Tally:
     shed: int = 0
     cancelled: int = 0
     latency_sum_s: float = 0.0
-    latency_buckets: dict[int, int] = field(default_factory=dict)
-    first_token_sum_s: float = 0.0
-    first_token_count: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost_nano_usd: int = 0
@@ -68,32 +72,23 @@ class Tally:
             case Outcome.SUCCEEDED:
                 self.succeeded += 1
                 self.latency_sum_s += latency_s
-                bucket = math.floor(math.log(max(latency_s, LEAST_S) / LEAST_S) / LOG_RATIO)
-                self.latency_buckets[bucket] = self.latency_buckets.get(bucket, 0) + 1
             case Outcome.FAILED:
                 self.failed += 1
             case Outcome.SHED:
                 self.shed += 1
             case Outcome.CANCELLED:
                 self.cancelled += 1
-        if first_token_s is not None:
-            self.first_token_sum_s += first_token_s
-            self.first_token_count += 1
         self.input_tokens += tokens[0]
         self.output_tokens += tokens[1]
         self.cost_nano_usd += cost_nano_usd
 
-    def merge(self, other: Tally) -> None:
+    def merge(self, other: Self) -> None:
         """Adds the sums of `other`."""
         self.succeeded += other.succeeded
         self.failed += other.failed
         self.shed += other.shed
         self.cancelled += other.cancelled
         self.latency_sum_s += other.latency_sum_s
-        for bucket, count in other.latency_buckets.items():
-            self.latency_buckets[bucket] = self.latency_buckets.get(bucket, 0) + count
-        self.first_token_sum_s += other.first_token_sum_s
-        self.first_token_count += other.first_token_count
         self.input_tokens += other.input_tokens
         self.output_tokens += other.output_tokens
         self.cost_nano_usd += other.cost_nano_usd
@@ -106,6 +101,40 @@ class Tally:
     def average_latency_s(self) -> float | None:
         """Returns the mean latency of successes."""
         return self.latency_sum_s / self.succeeded if self.succeeded else None
+
+
+@dataclass(slots=True)
+class Tally(Sums):
+    """Sums with the spread of the latencies and the time to first token."""
+
+    latency_buckets: dict[int, int] = field(default_factory=dict)
+    first_token_sum_s: float = 0.0
+    first_token_count: int = 0
+
+    def add(
+        self,
+        outcome: Outcome,
+        latency_s: float,
+        first_token_s: float | None,
+        tokens: tuple[int, int],
+        cost_nano_usd: int,
+    ) -> None:
+        """See `Sums.add`."""
+        Sums.add(self, outcome, latency_s, first_token_s, tokens, cost_nano_usd)
+        if outcome is Outcome.SUCCEEDED:
+            bucket = math.floor(math.log(max(latency_s, LEAST_S) / LEAST_S) / LOG_RATIO)
+            self.latency_buckets[bucket] = self.latency_buckets.get(bucket, 0) + 1
+        if first_token_s is not None:
+            self.first_token_sum_s += first_token_s
+            self.first_token_count += 1
+
+    def merge(self, other: Self) -> None:
+        """Adds the sums of `other`."""
+        Sums.merge(self, other)
+        for bucket, count in other.latency_buckets.items():
+            self.latency_buckets[bucket] = self.latency_buckets.get(bucket, 0) + count
+        self.first_token_sum_s += other.first_token_sum_s
+        self.first_token_count += other.first_token_count
 
     def average_first_token_s(self) -> float | None:
         """Returns the mean time to first token."""
@@ -129,23 +158,43 @@ class Figures:
     """Wall time of its start."""
     calls: Tally = field(default_factory=Tally)
     providers: dict[str, Tally] = field(default_factory=dict)
-    models: dict[str, Tally] = field(default_factory=dict)
+    models: dict[str, Sums] = field(default_factory=dict)
+    cache_hits: int = 0
+    cache_misses: int = 0
 
     def merge(self, other: Figures) -> None:
         """Adds the figures of `other`."""
         self.calls.merge(other.calls)
-        for mine, theirs in ((self.providers, other.providers), (self.models, other.models)):
-            for name, tally in theirs.items():
-                named(mine, name).merge(tally)
+        for name, tally in other.providers.items():
+            named(self.providers, name, Tally).merge(tally)
+        for name, sums in other.models.items():
+            named(self.models, name, Sums).merge(sums)
+        self.cache_hits += other.cache_hits
+        self.cache_misses += other.cache_misses
+
+    def shorten(self) -> None:
+        """Keeps the most used models, once there are too many to be kept for a month."""
+        if len(self.models) <= KEPT_MODELS:
+            return
+        others = self.models.pop(OTHER, Sums())
+        ranked = sorted(self.models.items(), key=lambda item: -item[1].count)
+        for _, sums in ranked[KEPT_MODELS - 1 :]:
+            others.merge(sums)
+        self.models = dict(ranked[: KEPT_MODELS - 1]) | {OTHER: others}
 
 
-def named(tallies: dict[str, Tally], name: str) -> Tally:
+S = TypeVar("S", bound=Sums)
+
+
+def named(tallies: dict[str, S], name: str, new: Callable[[], S]) -> S:
     """Returns the tally of `name`, or of `other` once there are too many names."""
     tally = tallies.get(name)
     if tally is None:
         if len(tallies) >= MAX_NAMES:
             name = OTHER
-        tally = tallies.setdefault(name, Tally())
+        tally = tallies.get(name)
+        if tally is None:
+            tally = tallies[name] = new()
     return tally
 
 
@@ -154,19 +203,23 @@ class Statistics:
 
     Args:
         clock: its wall time decides the minute.
+        counting: the counters for Prometheus, which are told of the same calls.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, counting: Counting | None = None) -> None:
         self._clock = clock
+        self._counting = counting or Counting()
         self._started_s = clock.monotonic_s()
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything but the time of the start and what is in flight."""
+        """Forgets everything but the time of the start. Counters for Prometheus go on: those must never fall."""
         now = self._clock.wall_s()
         self._minute = Figures(start_s=now)
         self._minutes: deque[Figures] = deque(maxlen=60)
         self._hours: deque[Figures] = deque(maxlen=30 * 24)
+        self._days: deque[Figures] = deque(maxlen=30)
+        """The same hours added up, so that nobody waits until 720 of them are."""
         self._all = Figures(start_s=now)
         self._consecutive_failures: dict[str, int] = {}
 
@@ -175,8 +228,13 @@ class Statistics:
         """Seconds since the start."""
         return self._clock.monotonic_s() - self._started_s
 
-    def call_ended(self, call: Call, outcome: Outcome, timings: Timings) -> None:
-        """Counts a call and its attempts."""
+    def call_began(self, call: Call) -> None:
+        """Notes a call that entered the request ring; `call_ended` must follow."""
+        self._counting.call_began(call)
+
+    def call_ended(self, call: Call, outcome: Outcome, timings: Timings, error: GatewayError | None = None) -> None:
+        """Counts a call and its attempts; `error` is what it ended with."""
+        self._counting.call_ended(call, outcome, timings, error)
         figures = self._current()
         input_tokens = output_tokens = cost = 0
         for record in call.attempts:
@@ -186,12 +244,19 @@ class Statistics:
             cost += record.cost.total_nano_usd if record.cost else 0
             self._attempt_ended(figures, record)
         tokens = (input_tokens, output_tokens)
-        for tally in (figures.calls, named(figures.models, call.model or OTHER)):
-            tally.add(outcome, timings.total_s, timings.time_to_first_token_s, tokens, cost)
+        for sums in (figures.calls, named(figures.models, call.model or OTHER, Sums)):
+            sums.add(outcome, timings.total_s, timings.time_to_first_token_s, tokens, cost)
 
     def refused(self, outcome: Outcome, latency_s: float) -> None:
         """Counts a call that ended before it reached the request ring."""
         self._current().calls.add(outcome, latency_s, None, (0, 0), 0)
+
+    def cache_looked_up(self, *, hit: bool) -> None:
+        """Counts a look-up of the response cache."""
+        self._counting.cache_looked_up(hit=hit)
+        figures = self._current()
+        figures.cache_hits += hit
+        figures.cache_misses += not hit
 
     def over(self, period: Period) -> Figures:
         """Returns the figures of the last `period`, rounded to whole minutes (HOUR) or hours (longer)."""
@@ -200,14 +265,21 @@ class Statistics:
             parts, start = [self._all], self._all.start_s
         else:
             start = self._clock.wall_s() - period.value
-            kept = self._minutes if period is Period.HOUR else self._hours
-            length_s = 60 if period is Period.HOUR else 3600
-            parts = [figures for figures in kept if figures.start_s + length_s > start]
+            if period is Period.HOUR:
+                parts = [minute for minute in self._minutes if minute.start_s + 60 > start]
+            else:
+                parts = self._hours_and_days(start)
             start = min((figures.start_s for figures in (*parts, live)), default=start)
         total = Figures(start_s=start)
         for figures in (*parts, live):
             total.merge(figures)
         return total
+
+    def _hours_and_days(self, start_s: float) -> list[Figures]:
+        """Returns the whole days since `start_s`, and the hours between it and the first of them."""
+        days = [day for day in self._days if day.start_s >= start_s]
+        until_s = days[0].start_s if days else math.inf
+        return [hour for hour in self._hours if start_s - 3600 < hour.start_s < until_s] + days
 
     def recent(self) -> Figures:
         """Returns the figures of the last five minutes."""
@@ -226,7 +298,7 @@ class Statistics:
         outcome = record.outcome or Outcome.CANCELLED
         provider = record.target.provider
         usage = record.usage
-        named(figures.providers, provider).add(
+        named(figures.providers, provider, Tally).add(
             outcome,
             record.latency_s,
             record.time_to_first_token_s,
@@ -245,9 +317,12 @@ class Statistics:
         if 0 <= now - minute.start_s < 60:
             return minute
         self._minutes.append(minute)
-        self._all.merge(minute)
         if not self._hours or minute.start_s - self._hours[-1].start_s >= 3600:
             self._hours.append(Figures(start_s=minute.start_s))
-        self._hours[-1].merge(minute)
+            if not self._days or minute.start_s - self._days[-1].start_s >= 24 * 3600:
+                self._days.append(Figures(start_s=minute.start_s))  # a day begins with an hour, never inside of one
+        for sums in (self._hours[-1], self._days[-1], self._all):
+            sums.merge(minute)
+            sums.shorten()
         self._minute = Figures(start_s=now)
         return self._minute

@@ -43,6 +43,7 @@ class Record:
         error: GatewayError | None = None
         outcome = Outcome.CANCELLED
         call.scope.recorded = True
+        self._statistics.call_began(call)
         try:
             async with following(call) as reply:
                 watched = _WatchedReply(reply, call, self._clock)
@@ -60,7 +61,7 @@ class Record:
             raise
         finally:
             timings = watched.timings() if watched is not None else _elapsed(call, self._clock)
-            self._statistics.call_ended(call, outcome, timings)
+            self._statistics.call_ended(call, outcome, timings, error)
             self._records.call_ended(call, outcome, timings, error)
 
     def _cancelled(self, call: Call) -> GatewayError:

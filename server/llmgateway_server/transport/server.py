@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import grpc.aio
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llmgateway_server.transport import methods
 from llmgateway_server.transport.interceptors.status import Status
+from llmgateway_server.transport.listen import UNIX, UnixSocket, check, is_local
 from llmgateway_server.transport.services.standard import HealthDoor, reflection_handlers
+from llmgateway_server.transport.tls import TlsSettings, credentials
 
 STREAM_HEADROOM = 100
 """Streams that the library lets in beyond our gate, so that callers meet our refusal and its reason."""
@@ -25,7 +28,16 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     listen: str = "127.0.0.1:50051"
-    """Address and port; port 0 picks a free one. Beyond loopback, keys are required."""
+    """`HOST:PORT`, or `unix:/PATH`; port 0 picks a free one.
+
+    Beyond loopback keys or certificates are required, and TLS or `insecure`.
+    """
+    socket_mode: str = Field(default="0660", pattern="^0?[0-7]{3}$")
+    """Permissions of a Unix socket, octal."""
+    tls: TlsSettings | None = None
+    """Certificate and key. Without it the door speaks plaintext."""
+    insecure: bool = False
+    """Allows plaintext beyond loopback, where everybody on the way reads keys and prompts."""
     reflection: bool | None = None
     """Server reflection. None: on an open loopback only."""
     max_message_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
@@ -36,10 +48,20 @@ class ServerSettings(BaseModel):
     grace_s: float = Field(default=30.0, ge=0)
     """How long calls in flight may go on after that."""
 
+    @field_validator("listen")
+    @classmethod
+    def _known_form(cls, listen: str) -> str:
+        return check(listen)
+
     @property
-    def host(self) -> str:
-        """The address without its port."""
-        return self.listen.rpartition(":")[0].strip("[]")
+    def local(self) -> bool:
+        """Whether only this machine can reach the address."""
+        return is_local(self.listen)
+
+    @property
+    def exposed(self) -> bool:
+        """Whether plaintext can be read on the way."""
+        return self.tls is None and not self.local
 
 
 def options(settings: ServerSettings, max_in_flight: int) -> list[tuple[str, Any]]:
@@ -72,6 +94,9 @@ class Server:
         service: of our package.
         max_in_flight: what the gate lets in.
         reflection: whether to serve it.
+
+    Raises:
+        TlsError: the files of `settings.tls` cannot be used.
     """
 
     def __init__(
@@ -79,6 +104,10 @@ class Server:
     ) -> None:
         self._settings = settings
         self._status: Status = call_ring[0]
+        self._credentials = credentials(settings.tls) if settings.tls is not None else None
+        self._socket: UnixSocket | None = None
+        if settings.listen.startswith(UNIX):
+            self._socket = UnixSocket(settings.listen, int(settings.socket_mode, 8))
         self._server = grpc.aio.server(interceptors=tuple(call_ring), options=options(settings, max_in_flight))
         self._health = HealthDoor((service.name,))
         handlers = [methods.handler(service), self._health.handler()]
@@ -95,14 +124,22 @@ class Server:
         Raises:
             OSError: the address cannot be bound.
         """
+        listen = self._settings.listen
         try:
-            port = self._server.add_insecure_port(self._settings.listen)
+            with self._socket.binding() if self._socket is not None else nullcontext():
+                port = self._bind(listen)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {self._settings.listen}") from error
+            raise OSError(f"cannot listen on {listen}") from error
+        except OSError as error:
+            raise OSError(f"cannot listen on {listen}: {error}") from error
         await self._server.start()
         await self._health.set_serving(True)
-        host = self._settings.listen.rpartition(":")[0]
-        return f"{host}:{port}"
+        return listen if self._socket is not None else f"{listen.rpartition(':')[0]}:{port}"
+
+    def _bind(self, listen: str) -> int:
+        if self._credentials is not None:
+            return self._server.add_secure_port(listen, self._credentials)
+        return self._server.add_insecure_port(listen)
 
     async def drain(self, *, delay_s: float) -> None:
         """Says NOT_SERVING, waits for load balancers, refuses new calls, lets running ones end, then ends the rest."""
@@ -115,7 +152,13 @@ class Server:
         if not done:
             self._status.end_calls()
         await stopping
+        self._remove_socket()
 
     async def stop(self) -> None:
         """Ends everything now."""
         await self._server.stop(0)
+        self._remove_socket()
+
+    def _remove_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.remove()

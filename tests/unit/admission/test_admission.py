@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgateway_server.admission.authenticate import Authenticator, KeySettings, authorize_method
+from llmgateway_server.admission.authenticate import Authenticator, AuthSettings, KeySettings, authorize_method
 from llmgateway_server.admission.bucket import Buckets
 from llmgateway_server.admission.deadline import DeadlineSettings, deadline_for
 from llmgateway_server.admission.gate import Gate, GateSettings
 from llmgateway_server.admission.keys import MAX_KEY_CHARS, NewKey, hash_key, key_id_of, new_key
-from llmgateway_server.admission.throttle import Throttle, ThrottleSettings
+from llmgateway_server.admission.throttle import Throttle, ThrottleSettings, origin_of
 from llmgateway_server.core.errors import AccessError, CallEndedError, ShedError
 from llmgateway_server.core.principal import ANONYMOUS, PERMISSIONS, Permission, Principal, Role
 from llmgateway_server.core.reasons import Reason
@@ -81,9 +81,13 @@ def settings_of(key: NewKey, **options: object) -> KeySettings:
     return KeySettings(id=key.key_id, hash=key.key_hash, tenant="t", **options)  # type: ignore[arg-type]
 
 
+def authenticator_of(settings: AuthSettings, clock: ManualClock) -> Authenticator:
+    return Authenticator(settings, PEPPER, Throttle(ThrottleSettings(), clock), clock)
+
+
 def authenticator(clock: ManualClock, **throttle: int) -> Authenticator:
     keys = (settings_of(KEY), settings_of(EXPIRED, expires_at_s=clock.wall_s() + 10))
-    return Authenticator(keys, PEPPER, Throttle(ThrottleSettings(**throttle), clock), clock)
+    return Authenticator(AuthSettings(keys=keys), PEPPER, Throttle(ThrottleSettings(**throttle), clock), clock)
 
 
 def test_a_key_is_found_in_either_header() -> None:
@@ -142,7 +146,78 @@ def test_an_address_that_guesses_is_locked_out_for_a_while() -> None:
 
 def test_without_keys_everybody_is_let_in() -> None:
     clock = ManualClock()
-    assert Authenticator((), PEPPER, Throttle(ThrottleSettings(), clock), clock).authenticate({}, "p") is ANONYMOUS
+    assert authenticator_of(AuthSettings(), clock).authenticate({}, "p") is ANONYMOUS
+
+
+SANS = ("spiffe://a.test/chat", "Chat.test", "*.test")
+CERTIFIED = AuthSettings.model_validate(
+    {
+        "keys": [settings_of(KEY).model_dump()],
+        "certificates": [{"san": san, "tenant": tenant} for san, tenant in zip(SANS, "tuv", strict=True)],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "key_id"),
+    [
+        (("chat.test",), "cert:chat.test"),
+        (("x", "spiffe://a.test/chat", "chat.test"), "cert:spiffe://a.test/chat"),  # the first entry counts
+        (("*.test",), "cert:*.test"),
+        (("x.test",), None),
+        (("spiffe://a.test/chat/x",), None),
+        (("spiffe://A.test/chat",), None),
+        (("",), None),
+        ((), None),
+    ],
+)
+def test_certificates_are_found_by_whole_names(names: tuple[str, ...], key_id: str | None) -> None:
+    who = authenticator_of(CERTIFIED, ManualClock())
+    assert who.reads_certificates
+    if key_id is not None:
+        assert who.authenticate({}, "p", names).key_id == key_id
+        return
+    with pytest.raises(AccessError) as caught:
+        who.authenticate({}, "p", names)
+    assert caught.value.reason is Reason.INVALID_CREDENTIALS
+
+
+@pytest.mark.parametrize(("names", "good"), [((), True), (("x.test",), True), (("chat.test",), False)])
+def test_a_key_and_a_certificate_must_be_of_one_tenant(names: tuple[str, ...], *, good: bool) -> None:
+    who = authenticator_of(CERTIFIED, ManualClock())
+    metadata = {"x-api-key": KEY.key.reveal()}
+    assert who.authenticate(metadata, "p", ("spiffe://a.test/chat",)).key_id == KEY.key_id
+    if good:
+        assert who.authenticate(metadata, "p", names).key_id == KEY.key_id
+    else:
+        with pytest.raises(AccessError):
+            who.authenticate(metadata, "p", names)
+
+
+@given(st.text(max_size=200))
+def test_no_text_beside_a_certificate_is_taken_for_no_key(text: str) -> None:
+    """Only a missing key lets the certificate decide; a wrong one never does."""
+    who = authenticator_of(CERTIFIED, ManualClock())
+    if not text.strip():
+        return
+    with pytest.raises(AccessError):
+        who.authenticate({"x-api-key": text}, "p", ("chat.test",))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("unix", "", False),
+    ],
+)
+def test_failures_are_counted_on_who_can_change_addresses(one: str, other: str, *, same: bool) -> None:
+    assert (origin_of(one) == origin_of(other)) == same
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -151,10 +226,10 @@ def test_roles_and_methods(role: Role, method: str) -> None:
     permission = methods.permissions()[method]
     principal = Principal("k", "t", frozenset({role}))
     if permission in PERMISSIONS[role]:
-        authorize_method(principal, permission)
+        authorize_method(principal, method, permission)
     else:
         with pytest.raises(AccessError) as caught:
-            authorize_method(principal, permission)
+            authorize_method(principal, method, permission)
         assert (caught.value.reason, caught.value.slots) == (Reason.ROLE_REQUIRED, {"permission": permission.value})
 
 

@@ -70,8 +70,8 @@ def test_a_bad_file_is_named_with_its_field(tmp_path: Path, command: str) -> Non
     )
     result = RUNNER.invoke(app, [command, "--config", str(file)])
     assert result.exit_code == EXIT_CONFIG
-    assert f"{file}: timeouts.idle_s" in result.stderr
-    assert f"{file}: providers.p.api_key" in result.stderr
+    assert f"{file}:1: timeouts.idle_s" in result.stderr
+    assert f"{file}:2: providers.p.api_key" in result.stderr
     assert "canary" not in result.output
 
 

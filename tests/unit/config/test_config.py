@@ -30,8 +30,8 @@ def test_every_mistake_is_listed_with_its_place() -> None:
         "server.listen",
         "server.reflexion",
         "timeouts.idle_s",
-        "providers.p",
-        "providers.q",
+        "providers.p.vendor",
+        "providers.q.base_url",
         "max_attempts",
     ]
 
@@ -48,9 +48,9 @@ def test_what_does_not_fit_together_is_listed_too() -> None:
         }
     )
     assert "providers.a/b" in text
-    assert "models.m: there is no provider gone" in text
+    assert "models.m.targets[0].provider: there is no such provider; there are: a/b" in text
     assert "names and aliases" in text
-    assert "auth.keys: without keys" in text
+    assert "server.listen: without keys" in text
     assert "is there 2 times" in mistakes({"auth": {"keys": [KEY, KEY]}})
 
 

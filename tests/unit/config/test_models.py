@@ -116,15 +116,15 @@ TARGET = {"provider": "local", "model": "x"}
         ({"targets": []}, "models.m: targets are needed"),
         ({"targets": [{**TARGET, "dialect": "latin"}]}, "models.m: dialect must be one of openai_chat"),
         ({"targets": [{"provider": "simulator", "model": "x", "dialect": "latin"}]}, "dialect must be one of none"),
-        ({"targets": [TARGET], "capabilities": ["MAGIC"]}, "models.m.capabilities.0"),
+        ({"targets": [TARGET], "capabilities": ["MAGIC"]}, "models.m.capabilities[0]"),
         ({"targets": [TARGET], "tier": "GOLD"}, "models.m.tier"),
         ({"targets": [TARGET], "status": "GONE"}, "models.m.status"),
         ({"targets": [TARGET], "status_reason": "a\nb"}, "models.m.status_reason"),
         ({"targets": [TARGET], "status_reason": "x" * 201}, "models.m.status_reason"),
         ({"targets": [TARGET], "context_token_count": 0}, "models.m.context_token_count"),
         ({"targets": [TARGET], "inference_type": "RENTED"}, "models.m.inference_type"),
-        ({"targets": [{**TARGET, "price": {"input_usd": 1}}]}, "models.m.targets.0.price.output_usd"),
-        ({"targets": [{**TARGET, "price": {"input_usd": -1, "output_usd": 1}}]}, "models.m.targets.0.price.input_usd"),
+        ({"targets": [{**TARGET, "price": {"input_usd": 1}}]}, "models.m.targets[0].price.output_usd"),
+        ({"targets": [{**TARGET, "price": {"input_usd": -1, "output_usd": 1}}]}, "models.m.targets[0].price.input_usd"),
         (
             {
                 "targets": [

@@ -20,6 +20,7 @@ def test_every_role_is_defined() -> None:
 def test_the_ends() -> None:
     assert not any(NOBODY.may(permission) for permission in Permission)
     assert all(ANONYMOUS.may(permission) for permission in Permission)
+    assert Role.ADMIN not in ANONYMOUS.roles
 
 
 @given(SUBSETS, SUBSETS)

@@ -266,7 +266,9 @@ class MetricsResponse(_message.Message):
 
     @_builtins.property
     def top_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelFigures]:
-        """The most used models, at most ten."""
+        """The most used models, at most ten; calls at models that are not told apart any more are together in `other`. Not
+        set when a provider was named.
+        """
 
     @_builtins.property
     def window_start(self) -> _timestamp_pb2.Timestamp:
@@ -402,6 +404,7 @@ class ProviderFigures(_message.Message):
     INPUT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider."""
     attempt_count: _builtins.int
@@ -422,6 +425,8 @@ class ProviderFigures(_message.Message):
     """Input tokens."""
     output_token_count: _builtins.int
     """Output tokens."""
+    success_rate: _builtins.float
+    """Succeeded ÷ (succeeded + failed), 0 to 1. Absent without either."""
     @_builtins.property
     def cost(self) -> _usage_pb2.Money:
         """Money, of attempts with a price."""
@@ -440,10 +445,11 @@ class ProviderFigures(_message.Message):
         input_token_count: _builtins.int = ...,
         output_token_count: _builtins.int = ...,
         cost: _usage_pb2.Money | None = ...,
+        success_rate: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms", "_average_time_to_first_token_ms", b"_average_time_to_first_token_ms", "_p95_latency_ms", b"_p95_latency_ms", "average_latency_ms", b"average_latency_ms", "average_time_to_first_token_ms", b"average_time_to_first_token_ms", "cost", b"cost", "p95_latency_ms", b"p95_latency_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms", "_average_time_to_first_token_ms", b"_average_time_to_first_token_ms", "_p95_latency_ms", b"_p95_latency_ms", "_success_rate", b"_success_rate", "average_latency_ms", b"average_latency_ms", "average_time_to_first_token_ms", b"average_time_to_first_token_ms", "cost", b"cost", "p95_latency_ms", b"p95_latency_ms", "success_rate", b"success_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms", "_average_time_to_first_token_ms", b"_average_time_to_first_token_ms", "_p95_latency_ms", b"_p95_latency_ms", "attempt_count", b"attempt_count", "average_latency_ms", b"average_latency_ms", "average_time_to_first_token_ms", b"average_time_to_first_token_ms", "cancelled_count", b"cancelled_count", "cost", b"cost", "failed_count", b"failed_count", "input_token_count", b"input_token_count", "output_token_count", b"output_token_count", "p95_latency_ms", b"p95_latency_ms", "provider", b"provider", "succeeded_count", b"succeeded_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms", "_average_time_to_first_token_ms", b"_average_time_to_first_token_ms", "_p95_latency_ms", b"_p95_latency_ms", "_success_rate", b"_success_rate", "attempt_count", b"attempt_count", "average_latency_ms", b"average_latency_ms", "average_time_to_first_token_ms", b"average_time_to_first_token_ms", "cancelled_count", b"cancelled_count", "cost", b"cost", "failed_count", b"failed_count", "input_token_count", b"input_token_count", "output_token_count", b"output_token_count", "p95_latency_ms", b"p95_latency_ms", "provider", b"provider", "succeeded_count", b"succeeded_count", "success_rate", b"success_rate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__average_latency_ms: _TypeAlias = _typing.Literal["average_latency_ms"]  # noqa: Y015
     _WhichOneofArgType__average_latency_ms: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms"]  # noqa: Y015
@@ -451,12 +457,16 @@ class ProviderFigures(_message.Message):
     _WhichOneofArgType__average_time_to_first_token_ms: _TypeAlias = _typing.Literal["_average_time_to_first_token_ms", b"_average_time_to_first_token_ms"]  # noqa: Y015
     _WhichOneofReturnType__p95_latency_ms: _TypeAlias = _typing.Literal["p95_latency_ms"]  # noqa: Y015
     _WhichOneofArgType__p95_latency_ms: _TypeAlias = _typing.Literal["_p95_latency_ms", b"_p95_latency_ms"]  # noqa: Y015
+    _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
+    _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__average_latency_ms) -> _WhichOneofReturnType__average_latency_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__average_time_to_first_token_ms) -> _WhichOneofReturnType__average_time_to_first_token_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__p95_latency_ms) -> _WhichOneofReturnType__p95_latency_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
 
 Global___ProviderFigures: _TypeAlias = ProviderFigures  # noqa: Y015
 
@@ -470,12 +480,21 @@ class ModelFigures(_message.Message):
     CALL_COUNT_FIELD_NUMBER: _builtins.int
     AVERAGE_LATENCY_MS_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    INPUT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The public name."""
     call_count: _builtins.int
     """Calls that ended."""
     average_latency_ms: _builtins.float
     """Mean latency of calls that succeeded, in milliseconds."""
+    success_rate: _builtins.float
+    """Succeeded ÷ (succeeded + failed), 0 to 1. Absent without either."""
+    input_token_count: _builtins.int
+    """Input tokens."""
+    output_token_count: _builtins.int
+    """Output tokens."""
     @_builtins.property
     def cost(self) -> _usage_pb2.Money:
         """Money, of calls with a price."""
@@ -487,13 +506,21 @@ class ModelFigures(_message.Message):
         call_count: _builtins.int = ...,
         average_latency_ms: _builtins.float | None = ...,
         cost: _usage_pb2.Money | None = ...,
+        success_rate: _builtins.float | None = ...,
+        input_token_count: _builtins.int = ...,
+        output_token_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms", "average_latency_ms", b"average_latency_ms", "cost", b"cost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms", "_success_rate", b"_success_rate", "average_latency_ms", b"average_latency_ms", "cost", b"cost", "success_rate", b"success_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms", "average_latency_ms", b"average_latency_ms", "call_count", b"call_count", "cost", b"cost", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms", "_success_rate", b"_success_rate", "average_latency_ms", b"average_latency_ms", "call_count", b"call_count", "cost", b"cost", "input_token_count", b"input_token_count", "model", b"model", "output_token_count", b"output_token_count", "success_rate", b"success_rate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__average_latency_ms: _TypeAlias = _typing.Literal["average_latency_ms"]  # noqa: Y015
     _WhichOneofArgType__average_latency_ms: _TypeAlias = _typing.Literal["_average_latency_ms", b"_average_latency_ms"]  # noqa: Y015
+    _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
+    _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__average_latency_ms) -> _WhichOneofReturnType__average_latency_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
 
 Global___ModelFigures: _TypeAlias = ModelFigures  # noqa: Y015

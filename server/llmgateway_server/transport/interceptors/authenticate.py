@@ -8,13 +8,14 @@ from llmgateway_server.admission.authenticate import Authenticator, authorize_me
 from llmgateway_server.core.calls import CallScope
 from llmgateway_server.core.principal import Permission
 from llmgateway_server.transport.interceptors.step import Check, Context
+from llmgateway_server.transport.tls import verified_names
 
 
 class Authenticate(Check):
     """See the module.
 
     Args:
-        authenticator: looks keys up.
+        authenticator: looks keys and certificates up.
         permissions: what each method needs; every served method has an entry.
     """
 
@@ -28,5 +29,7 @@ class Authenticate(Check):
 
     def check(self, scope: CallScope, context: Context) -> None:
         """See `Check.check`."""
-        scope.principal = self._authenticator.authenticate(scope.metadata, scope.peer)
-        authorize_method(scope.principal, self._permissions[scope.method])
+        # Asked for per call: which connection a call came by is nothing that could be remembered by its address.
+        names = verified_names(context.auth_context()) if self._authenticator.reads_certificates else ()
+        scope.principal = self._authenticator.authenticate(scope.metadata, scope.peer, names)
+        authorize_method(scope.principal, scope.method, self._permissions[scope.method])

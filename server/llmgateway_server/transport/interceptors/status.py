@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -168,8 +169,11 @@ def new_call_id() -> str:
 
 
 def address_of(peer: str) -> str:
-    """Returns the address of a gRPC peer without its port, for example `127.0.0.1` of `ipv4:127.0.0.1:5000`."""
+    """Returns the address of a gRPC peer without its port, for example `127.0.0.1` of `ipv4:127.0.0.1:5000`.
+
+    Callers by a Unix socket have none; they are `unix`.
+    """
     kind, _, rest = peer.partition(":")
     if kind in ("ipv4", "ipv6"):
-        rest = rest.rpartition(":")[0]
-    return rest[:MAX_PEER_CHARS]
+        rest = unquote(rest.rpartition(":")[0]).strip("[]")  # brackets come as %5B and %5D
+    return (rest or kind)[:MAX_PEER_CHARS]

@@ -12,15 +12,13 @@ import grpc
 import grpc.aio
 
 from llmgateway_server.core.calls import CallScope
+from llmgateway_server.transport.services.standard import PUBLIC_METHODS
 
 SCOPE: ContextVar[CallScope] = ContextVar("llmgateway_call_scope")
 """The scope of the running call; grpc.aio runs interceptors and handler of a call in one task."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[bytes | None]]
-
-OURS = "/llmgateway."
-"""Methods that the call ring guards; health and reflection have no secrets and must answer under load."""
 
 
 class Step(grpc.aio.ServerInterceptor):
@@ -43,13 +41,13 @@ class Step(grpc.aio.ServerInterceptor):
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
-        if handler is None or not method.startswith(OURS):
+        if handler is None or method in PUBLIC_METHODS:
             return self.unguarded(method, handler)
         wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
 
     def unguarded(self, method: str, handler: Any) -> Any:
-        """Returns the handler for a method that is not ours, or not there."""
+        """Returns the handler for a method that is public, or not there."""
         return handler
 
     @abstractmethod

@@ -118,11 +118,10 @@ class LlmGatewayService:
         providers = [
             figures_out.provider_health(name, vendor, self._statistics, recent)
             for name, vendor in sorted(self._vendors.items())
-            if request.provider in ("", name)
         ]
         return status_pb2.HealthResponse(
             status=figures_out.overall_health(providers, draining=self._gate.draining),
-            providers=providers,
+            providers=[each for each in providers if request.provider in ("", each.provider)],
             version=__version__,
             uptime_s=int(self._statistics.uptime_s),
             in_flight_call_count=self._gate.in_flight,

@@ -19,6 +19,15 @@ from grpc_reflection.v1alpha.reflection import aio as reflection_aio
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = reflection.SERVICE_NAME
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+PUBLIC_METHODS = frozenset(
+    {
+        f"/{HEALTH}/Check",
+        f"/{HEALTH}/Watch",
+        f"/{REFLECTION_V1}/ServerReflectionInfo",
+        f"/{REFLECTION}/ServerReflectionInfo",
+    }
+)
+"""What the call ring lets pass: it has no secrets and must answer under load. Every other method is guarded."""
 MALFORMED = "the request is not a message of this method"
 
 

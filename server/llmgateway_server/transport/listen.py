@@ -1,0 +1,109 @@
+"""Where the door is: an address and a port, or a Unix socket."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+UNIX = "unix:"
+MAX_SOCKET_PATH_BYTES = 100
+"""The kernel's limit is 107 bytes on Linux, 103 on macOS."""
+PROBE_S = 1.0
+
+
+def check(listen: str) -> str:
+    """Returns `listen` when it can be one.
+
+    Raises:
+        ValueError: it is neither `HOST:PORT` nor `unix:/PATH`.
+    """
+    if listen.startswith(UNIX):
+        path = listen.removeprefix(UNIX)
+        # The library reads the path as a part of an address: `%` and what follows would be decoded.
+        if not path.startswith("/") or path.startswith("//") or not path.isprintable() or set(path) & set("%?#"):
+            raise ValueError("a Unix socket is unix:/PATH with a plain absolute path")
+        if len(path.encode()) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(f"the path of a Unix socket has at most {MAX_SOCKET_PATH_BYTES} bytes")
+        return listen
+    _, colon, port = listen.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT, [IPV6]:PORT or unix:/PATH")
+    return listen
+
+
+def is_local(listen: str) -> bool:
+    """Tells whether only this machine can reach the address: loopback, or a Unix socket."""
+    if listen.startswith(UNIX):
+        return True
+    host = listen.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class UnixSocket:
+    """The file of a Unix socket: whose it is, who may open it, when it goes.
+
+    Args:
+        listen: `unix:/PATH`.
+        mode: permissions of the file.
+    """
+
+    def __init__(self, listen: str, mode: int) -> None:
+        self._path = Path(listen.removeprefix(UNIX))
+        self._mode = mode
+        self._ours: tuple[int, int] | None = None
+
+    @contextmanager
+    def binding(self) -> Iterator[None]:
+        """Makes room for the file before the library binds it, and gives it its permissions from the first instant.
+
+        Raises:
+            OSError: somebody listens there, or what is there is not a socket.
+        """
+        self._make_room()
+        umask = os.umask(0o777 & ~self._mode)
+        try:
+            yield
+        finally:
+            os.umask(umask)
+        found = self._path.lstat()
+        self._ours = (found.st_dev, found.st_ino)
+
+    def remove(self) -> None:
+        """Removes the file if it is still the one that was bound."""
+        try:
+            found = self._path.lstat()
+            if (found.st_dev, found.st_ino) == self._ours:
+                self._path.unlink()
+        except OSError:
+            return
+
+    def _make_room(self) -> None:
+        """Removes a socket that a killed process left. The library would remove one that is in use, too."""
+        try:
+            found = self._path.lstat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(found.st_mode):
+            raise OSError(f"{self._path} is not a socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(PROBE_S)
+            try:
+                probe.connect(str(self._path))
+            except ConnectionRefusedError:
+                self._path.unlink(missing_ok=True)
+                return
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise OSError(f"{self._path} is in use") from error
+        raise OSError(f"{self._path} is in use")
