@@ -26,7 +26,7 @@ from llmgateway_server.observe import metrics
 from llmgateway_server.observe.counting import Counting
 from llmgateway_server.observe.exposition import Exposition
 from llmgateway_server.observe.log import logger
-from llmgateway_server.observe.refusals import CountedRecords
+from llmgateway_server.observe.records import Records
 from llmgateway_server.observe.statistics import Statistics
 from llmgateway_server.observe.trace import tracing_from_environment
 from llmgateway_server.pipeline.ring import RingGateway, attempt_ring, call_ring
@@ -88,7 +88,7 @@ class App:
         self.parts = request_path.Parts(
             settings=settings,
             clock=self._clock,
-            records=CountedRecords(self._clock, counting, records_stream, enabled=settings.records),
+            records=Records(self._clock, records_stream, enabled=settings.records),
             statistics=Statistics(self._clock, counting),
             tracing=tracing_from_environment(),
             gate=self._gate,

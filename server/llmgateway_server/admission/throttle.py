@@ -21,9 +21,11 @@ class ThrottleSettings(BaseModel):
     calls_per_minute: int = Field(default=1_200_000, ge=1)
     """Per key; far above honest use."""
     calls_burst: int = Field(default=20_000, ge=1)
+    """How many of them may come at once."""
     failed_logins_per_minute: int = Field(default=30, ge=1)
     """Per address; IPv6 addresses of one /64 network count as one, because one host has them all."""
     failed_logins_burst: int = Field(default=20, ge=1)
+    """How many of them may come at once."""
 
 
 class Throttle:

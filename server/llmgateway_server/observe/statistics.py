@@ -247,8 +247,9 @@ class Statistics:
         for sums in (figures.calls, named(figures.models, call.model or OTHER, Sums)):
             sums.add(outcome, timings.total_s, timings.time_to_first_token_s, tokens, cost)
 
-    def refused(self, outcome: Outcome, latency_s: float) -> None:
+    def refused(self, outcome: Outcome, latency_s: float, error: GatewayError | None) -> None:
         """Counts a call that ended before it reached the request ring."""
+        self._counting.refused(outcome, latency_s, error)
         self._current().calls.add(outcome, latency_s, None, (0, 0), 0)
 
     def cache_looked_up(self, *, hit: bool) -> None:

@@ -41,8 +41,11 @@ class ServerSettings(BaseModel):
     reflection: bool | None = None
     """Server reflection. None: on an open loopback only."""
     max_message_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """Largest message in either direction; its text is held to 8 MiB besides."""
     max_connection_idle_s: float = Field(default=300.0, gt=0)
+    """A connection without a call for this long is closed."""
     max_connection_age_s: float = Field(default=3600.0, gt=0)
+    """An older connection takes no new calls, so that callers spread over new replicas; running ones go on."""
     drain_delay_s: float = Field(default=5.0, ge=0)
     """After SIGTERM: how long load balancers get to look elsewhere before calls are refused."""
     grace_s: float = Field(default=30.0, ge=0)

@@ -44,7 +44,7 @@ def test_sums() -> None:
     statistics = Statistics(ManualClock())
     for outcome in (SUCCEEDED, SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED):
         ended(statistics, outcome)
-    statistics.refused(Outcome.SHED, 0.1)
+    statistics.refused(Outcome.SHED, 0.1, None)
     calls = statistics.over(Period.ALL).calls
     assert (calls.count, calls.succeeded, calls.failed, calls.cancelled, calls.shed) == (5, 2, 1, 1, 1)
     assert calls.success_rate() == pytest.approx(2 / 3)

@@ -140,7 +140,7 @@ class Status(Step):
             outcome = Outcome.SHED
         elif isinstance(error, CallEndedError):
             outcome = Outcome.CANCELLED
-        self._statistics.refused(outcome, self._clock.monotonic_s() - scope.started_s)
+        self._statistics.refused(outcome, self._clock.monotonic_s() - scope.started_s, error)
         self._records.refused(scope, outcome, error)
 
     async def _abort(self, context: Context, scope: CallScope, error: GatewayError) -> NoReturn:
