@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -35,6 +35,18 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="YAML file. Without it: the simulator, and vendors whose key is set."),
 ]
+TargetOption = Annotated[
+    str,
+    typer.Option(
+        envvar="LLMGATEWAY_TARGET",
+        help="Where the gateway is. Default: localhost:50051. The key comes from LLMGATEWAY_API_KEY alone.",
+    ),
+]
+TlsOption = Annotated[bool, typer.Option("--tls", help="Use TLS; beyond this machine it is used anyway.")]
+CaOption = Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust instead of the usual ones.")]
+InsecureOption = Annotated[bool, typer.Option("--insecure", help="Plaintext beyond this machine, key and all.")]
+TimeoutOption = Annotated[float | None, typer.Option(min=0.001, help="Seconds for a call.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
 @app.command()
@@ -117,6 +129,125 @@ def check_provider(
         _fail(f"the catalogue has no model of {name}: name one with --model")
     (provider_check.write_json if as_json else provider_check.show)(verdict, sys.stdout)
     sys.exit(0 if verdict.ok else EXIT_FAILED)
+
+
+@app.command()
+def complete(
+    *,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL] [PROMPT]", help="One word alone is the prompt; - or nothing: standard input."),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="Instructions.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Most output tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 to 2.")] = None,
+    stream: Annotated[
+        bool | None, typer.Option("--stream/--no-stream", help="Write pieces as they come. Default: on a terminal.")
+    ] = None,
+    schema: Annotated[Path | None, typer.Option(help="JSON Schema of the answer.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="An image to ask about; may be repeated.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say target, tokens, cost and times, on standard error.")
+    ] = False,
+    target: TargetOption = "",
+    tls: TlsOption = False,
+    ca: CaOption = None,
+    insecure: InsecureOption = False,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a running gateway one question and print the text of the answer."""
+    from llmgateway_server.cli.complete import question, run
+    from llmgateway_server.cli.remote import Remote
+
+    asked = question(
+        words or [],
+        schema=schema,
+        images=image or [],
+        options={"system": system, "max_output_tokens": max_tokens, "temperature": temperature},
+    )
+    streamed = sys.stdout.isatty() and not as_json if stream is None else stream
+    remote = Remote(target, tls, ca, insecure, timeout)
+    run(remote, asked, sys.stdout, sys.stderr, stream=streamed, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def chat(
+    *,
+    model: Annotated[str, typer.Argument(help="Default: the gateway's.")] = "",
+    system: Annotated[str, typer.Option(help="Instructions.")] = "",
+    target: TargetOption = "",
+    tls: TlsOption = False,
+    ca: CaOption = None,
+    insecure: InsecureOption = False,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Talk with a model through a running gateway. Ctrl-C ends an answer, Ctrl-D the conversation."""
+    from llmgateway_server.cli.chat import run
+    from llmgateway_server.cli.remote import Remote
+
+    run(Remote(target, tls, ca, insecure, timeout), model, system, sys.stdout, as_json=as_json)
+
+
+@app.command()
+def embed(
+    *,
+    model: Annotated[str, typer.Argument(help="For example simulator/embed.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Without any: the lines of standard input.")] = None,
+    dimensions: Annotated[int | None, typer.Option(help="Length of the vectors, where the model can choose.")] = None,
+    target: TargetOption = "",
+    tls: TlsOption = False,
+    ca: CaOption = None,
+    insecure: InsecureOption = False,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a vector of each text: JSON in a pipe, the first values on a terminal."""
+    from llmgateway_server.cli import figures
+    from llmgateway_server.cli.remote import Remote
+
+    remote = Remote(target, tls, ca, insecure, timeout)
+    figures.embed(remote, model, texts or [], sys.stdout, dimensions=dimensions, as_json=as_json)
+
+
+@app.command()
+def health(
+    *,
+    provider: Annotated[str, typer.Option(help="Only this provider.")] = "",
+    target: TargetOption = "",
+    tls: TlsOption = False,
+    ca: CaOption = None,
+    insecure: InsecureOption = False,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print how a running gateway and its providers are; exits 1 if it does not work."""
+    from llmgateway_server.cli import figures
+    from llmgateway_server.cli.remote import Remote
+
+    figures.health(Remote(target, tls, ca, insecure, timeout), provider, sys.stdout, as_json=as_json)
+
+
+@app.command()
+def stats(
+    *,
+    period: Annotated[
+        Literal["hour", "day", "week", "month"] | None, typer.Option(help="Default: since the start.")
+    ] = None,
+    provider: Annotated[str, typer.Option(help="Only this provider.")] = "",
+    target: TargetOption = "",
+    tls: TlsOption = False,
+    ca: CaOption = None,
+    insecure: InsecureOption = False,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print calls, latencies, tokens and money of a running gateway."""
+    from llmgateway_server.cli import figures
+    from llmgateway_server.cli.remote import Remote
+
+    figures.stats(Remote(target, tls, ca, insecure, timeout), provider, period, sys.stdout, as_json=as_json)
 
 
 @keys.command("new")
