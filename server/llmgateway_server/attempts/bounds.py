@@ -16,8 +16,7 @@ on exceeds a bound by at most what one read of the socket brings.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,7 +33,7 @@ from llmgateway_server.core.events import (
     TextDelta,
     ToolArgumentsDelta,
 )
-from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
+from llmgateway_server.core.reply import Batch, OpenAttempt, Opened, Reply
 from llmgateway_server.core.requests import CompleteRequest
 from llmgateway_server.observe.log import logger
 
@@ -70,15 +69,10 @@ class Bounds:
     def __init__(self, settings: BoundSettings) -> None:
         self._settings = settings
 
-    @asynccontextmanager
-    async def open(self, attempt: Attempt, following: OpenAttempt) -> AsyncIterator[Reply]:
+    def open(self, attempt: Attempt, following: OpenAttempt) -> Opened:
         """See `AttemptStage.open`. Whole replies have a cap of their own where they are read."""
-        async with AsyncExitStack() as stack:
-            reply = await stack.enter_async_context(following(attempt))
-            if attempt.call.streaming:
-                yield _BoundedReply(reply, stack, attempt, self._settings.max_output_bytes)
-            else:
-                yield reply
+        opened = following(attempt)
+        return _BoundedReply(opened, attempt, self._settings.max_output_bytes) if attempt.call.streaming else opened
 
 
 def text_byte_bound(attempt: Attempt) -> float:
@@ -104,15 +98,29 @@ def with_slack(token_count: int) -> int:
 
 
 class _BoundedReply:
-    def __init__(self, reply: Reply, stack: AsyncExitStack, attempt: Attempt, max_output_bytes: int) -> None:
-        self._reply = reply
-        self._stack = stack
+    _reply: Reply
+
+    def __init__(self, opened: Opened, attempt: Attempt, max_output_bytes: int) -> None:
+        self._opened: Opened | None = opened
         self._attempt = attempt
         self._max_output_bytes = max_output_bytes
-        self._bound = min(text_byte_bound(attempt), max_output_bytes)
+        self._bound = 0.0
         self._delivered = 0
         self._open_parts: set[int] = set()
         self._cut_off = False
+
+    async def __aenter__(self) -> Self:
+        if self._opened is not None:
+            self._reply = await self._opened.__aenter__()
+        self._bound = min(text_byte_bound(self._attempt), self._max_output_bytes)  # known once the request is encoded
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.__aexit__(kind, error, traceback)
 
     def __aiter__(self) -> Self:
         return self
@@ -145,7 +153,7 @@ class _BoundedReply:
     async def _cut(self, batch: Batch, bound: str) -> Batch:
         """Lets go of the provider and returns the last batch."""
         self._cut_off = True
-        await self._stack.aclose()
+        await self.__aexit__(None, None, None)
         target = self._attempt.target
         logger("attempts").warning(
             "stream cut off",

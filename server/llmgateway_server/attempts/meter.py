@@ -11,8 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, suppress
 from typing import Self
 
 from llmgateway_server.attempts.believable import filled, is_believable
@@ -21,7 +20,6 @@ from llmgateway_server.core.calls import Attempt, Charge, Notice, NoticeCode, Ou
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import CallEndedError, DefectError, GatewayError, UpstreamError
 from llmgateway_server.core.events import (
-    CONTENT,
     Finished,
     MediaDelta,
     PartFinished,
@@ -31,10 +29,11 @@ from llmgateway_server.core.events import (
     TextDelta,
     ToolArgumentsDelta,
     UsageSnapshot,
+    has_content,
 )
 from llmgateway_server.core.money import cost_of
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
+from llmgateway_server.core.reply import Around, Batch, OpenAttempt, Opened, Reply
 from llmgateway_server.core.requests import Operation
 from llmgateway_server.core.usage import Usage, UsageSource, estimate_token_count
 from llmgateway_server.observe.log import logger
@@ -56,25 +55,49 @@ class Meter:
         self._clock = clock
         self._tracing = tracing
 
-    @asynccontextmanager
-    async def open(self, attempt: Attempt, following: OpenAttempt) -> AsyncIterator[Reply]:
+    def open(self, attempt: Attempt, following: OpenAttempt) -> Opened:
         """See `AttemptStage.open`."""
-        reading = _Reading(attempt, self._clock)
-        with self._tracing.attempt(attempt):
-            try:
-                async with following(attempt) as reply:
-                    reading.opened = True
-                    yield _MeteredReply(reply, reading)
-            except GatewayError as error:
+        return _Metered(attempt, following, _Reading(attempt, self._clock), self._tracing.attempt(attempt))
+
+
+class _Metered(Around[Attempt]):
+    __slots__ = ("_opened", "_reading", "_span")
+
+    def __init__(
+        self, attempt: Attempt, following: OpenAttempt, reading: _Reading, span: AbstractContextManager[None]
+    ) -> None:
+        super().__init__(attempt, following)
+        self._reading = reading
+        self._span = span
+        self._opened = False
+
+    def begin(self) -> None:
+        self._span.__enter__()
+
+    def entered(self) -> Reply:
+        self._opened = True
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        batch = await self.reply.__anext__()
+        self._reading.pass_on(batch)
+        return batch
+
+    def end(self, error: BaseException | None) -> None:
+        match error:
+            case GatewayError():
                 failed = isinstance(error, UpstreamError | DefectError)
-                refused = not reading.opened and not isinstance(error, CallEndedError)
-                reading.ended(Outcome.FAILED if failed or refused else Outcome.CANCELLED, error)
-                raise
-            except Exception:
-                reading.ended(Outcome.FAILED, DefectError())
-                raise
-            finally:
-                reading.ended(Outcome.CANCELLED, None)
+                refused = not self._opened and not isinstance(error, CallEndedError)
+                self._reading.ended(Outcome.FAILED if failed or refused else Outcome.CANCELLED, error)
+            case Exception():
+                self._reading.ended(Outcome.FAILED, DefectError())
+            case _:
+                self._reading.ended(Outcome.CANCELLED, None)
+        with suppress(BaseException):  # a span's manager raises what it is told of
+            self._span.__exit__(type(error) if error is not None else None, error, None)
 
 
 class _Reading:
@@ -90,11 +113,10 @@ class _Reading:
         self._vendor_read_more = False
         self._delivered_bytes = 0
         self._delivered = False
-        self.opened = False
 
     def pass_on(self, batch: Batch) -> None:
         """Looks at events on their way out and completes the last one."""
-        if not self._delivered and any(isinstance(event, CONTENT) for event in batch):
+        if not self._delivered and has_content(batch):
             self._delivered = True
             self._attempt.record.time_to_first_token_s = self._clock.monotonic_s() - self._started_s
         for event in batch:
@@ -196,17 +218,3 @@ def _log_doubt(attempt: Attempt, reported: Usage, estimate: Usage) -> None:
         estimated_input=estimate.input_token_count,
         estimated_output=estimate.output_token_count,
     )
-
-
-class _MeteredReply:
-    def __init__(self, reply: Reply, reading: _Reading) -> None:
-        self._reply = reply
-        self._reading = reading
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Batch:
-        batch = await self._reply.__anext__()
-        self._reading.pass_on(batch)
-        return batch

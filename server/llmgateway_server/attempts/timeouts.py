@@ -5,19 +5,18 @@ Only time that is spent waiting for the provider counts: a caller that reads slo
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmgateway_server.core.alarm import Alarm, OverdueError
 from llmgateway_server.core.calls import Attempt
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import CallEndedError, GatewayError, UpstreamError
-from llmgateway_server.core.events import CONTENT, Finished
+from llmgateway_server.core.events import Finished, has_content
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
+from llmgateway_server.core.reply import Batch, OpenAttempt, Opened, Reply
 
 
 class TimeoutSettings(BaseModel):
@@ -57,23 +56,9 @@ class Timeouts:
         self._settings = settings
         self._clock = clock
 
-    @asynccontextmanager
-    async def open(self, attempt: Attempt, following: OpenAttempt) -> AsyncIterator[Reply]:
+    def open(self, attempt: Attempt, following: OpenAttempt) -> Opened:
         """See `AttemptStage.open`."""
-        waits = _Waits(self._settings, self._clock, attempt)
-        async with AsyncExitStack() as stack:
-            limit_s, reason = waits.next_limit()
-            began = self._clock.monotonic_s()
-            timer = asyncio.timeout(limit_s)
-            try:
-                async with timer:
-                    reply = await stack.enter_async_context(following(attempt))
-            except TimeoutError as error:
-                if not timer.expired():
-                    raise
-                raise waits.ended(reason) from error
-            waits.opened(self._clock.monotonic_s() - began)
-            yield _TimedReply(reply, waits, self._clock)
+        return _TimedReply(following(attempt), _Waits(self._settings, self._clock, attempt), self._clock)
 
 
 class _Waits:
@@ -108,7 +93,7 @@ class _Waits:
 
     def read(self, waited_s: float, batch: Batch) -> None:
         """Notes a read and what it brought."""
-        if batch and any(isinstance(event, CONTENT) for event in batch):
+        if has_content(batch):
             self._first_token_seen = True
             self._without_content_s = 0.0
         else:
@@ -125,11 +110,35 @@ class _Waits:
 
 
 class _TimedReply:
-    def __init__(self, reply: Reply, waits: _Waits, clock: Clock) -> None:
-        self._reply = reply
+    _reply: Reply
+
+    def __init__(self, opened: Opened, waits: _Waits, clock: Clock) -> None:
+        self._opened = opened
         self._waits = waits
         self._clock = clock
+        self._alarm = Alarm()
         self._finished = False
+
+    async def __aenter__(self) -> Self:
+        limit_s, reason = self._waits.next_limit()
+        began = self._clock.monotonic_s()
+        try:
+            with self._alarm.within(limit_s):
+                self._reply = await self._opened.__aenter__()
+        except OverdueError as error:
+            self._alarm.close()
+            raise self._waits.ended(reason) from error
+        except BaseException:
+            self._alarm.close()
+            raise
+        self._waits.opened(self._clock.monotonic_s() - began)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._alarm.close()
+        await self._opened.__aexit__(kind, error, traceback)
 
     def __aiter__(self) -> Self:
         return self
@@ -140,13 +149,10 @@ class _TimedReply:
         while True:
             limit_s, reason = self._waits.next_limit()
             began = self._clock.monotonic_s()
-            timer = asyncio.timeout(limit_s)
             try:
-                async with timer:
+                with self._alarm.within(limit_s):
                     batch = await self._reply.__anext__()
-            except TimeoutError as error:
-                if not timer.expired():
-                    raise
+            except OverdueError as error:
                 raise self._waits.ended(reason) from error
             self._waits.read(self._clock.monotonic_s() - began, batch)
             if batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llmgateway.v1 import completion_pb2, embedding_pb2, tool_pb2
@@ -34,6 +35,8 @@ MAX_PARTS = 20_000
 """Messages and parts of a request together; each is allowed 10,000, their product is not."""
 LARGE_PART_COUNT = 500
 """From here on a request is validated and translated beside the event loop, in pieces."""
+LARGE_BYTES = 2 * 1024
+"""Encoded; in less there is room for a thousand empty parts, which are refused in a few milliseconds."""
 
 _EFFORTS = {
     completion_pb2.REASONING_EFFORT_NONE: "none",
@@ -59,7 +62,7 @@ def part_count(message: Any) -> int:
     """
     count = len(message.messages)
     if count <= MAX_PARTS:
-        count += sum(len(each.parts) for each in message.messages)
+        count += sum([len(each.parts) for each in message.messages])
     if count > MAX_PARTS:
         refuse([Violation("messages", f"must have at most {MAX_PARTS} messages and parts together", "messages.parts")])
     return count
@@ -91,46 +94,31 @@ def complete_request(message: Any, prefix: str = "") -> CompleteRequest:
     Raises:
         RequestError: INVALID_REQUEST, REQUEST_TOO_LARGE, or FEATURE_NOT_CONFIGURED for what is not served here.
     """
-    unserved.refuse_unserved(message, unserved.COMPLETION, prefix)
+    present = {field.name: value for field, value in message.ListFields()}
+    unserved.refuse_unserved(present, unserved.COMPLETION, prefix)
     conversation = Conversation(prefix)
     messages = conversation.read(message.messages)
     found = conversation.violations
-    tools = _tools(message, found, prefix)
+    tools = _tools(message, found, prefix) if "tools" in present or "tool_choice" in present else []
     response_format = _response_format(message, found, prefix)
     refuse(found)
     text_bytes = conversation.text_byte_count + sum(
         len(text.encode()) for tool in tools for text in (tool.parameters_json_schema, tool.description)
     )
     _refuse_too_large(text_bytes)
+    options: dict[str, Any] = {}
+    for name, value in present.items():
+        if name in _SAME:
+            options[name] = value
+        elif name in _TRANSLATED:
+            option, translate = _TRANSLATED[name]
+            options[option] = translate(value)
     return CompleteRequest(
-        model=message.model,
         messages=messages,
         tools=tools,
-        tool_choice=(
-            ToolChoice(_CHOICES[message.tool_choice.mode], message.tool_choice.name)
-            if message.HasField("tool_choice")
-            else None
-        ),
-        parallel_tool_calls=_optional(message, "parallel_tool_calls"),
         response_format=response_format,
-        temperature=_optional(message, "temperature"),
-        top_p=_optional(message, "top_p"),
-        top_k=_optional(message, "top_k"),
-        max_output_tokens=_optional(message, "max_output_tokens"),
-        stop=tuple(message.stop),
-        seed=_optional(message, "seed"),
-        frequency_penalty=_optional(message, "frequency_penalty"),
-        presence_penalty=_optional(message, "presence_penalty"),
-        reasoning=_reasoning(message),
-        logprobs_top_count=message.logprobs.top_count if message.HasField("logprobs") else None,
-        service_tier=message.service_tier,
-        end_user_id=message.end_user_id,
-        provider_options=_provider_options(message),
-        routing=_routing(message),
-        metadata=_metadata(message),
-        drop_unsupported=message.unsupported_options == completion_pb2.UNSUPPORTED_OPTION_POLICY_DROP,
-        max_delta_delay_s=message.stream_options.max_delta_delay_ms / 1000,
         input_byte_count=text_bytes,
+        **{"model": ""} | options,
     )
 
 
@@ -141,7 +129,7 @@ def count_tokens_request(message: Any) -> CountTokensRequest:
 
 def embed_request(message: Any) -> EmbedRequest:
     """Translates a valid EmbedRequest message; errors as in `complete_request`."""
-    unserved.refuse_unserved(message, unserved.EMBEDDING)
+    unserved.refuse_unserved({field.name: value for field, value in message.ListFields()}, unserved.EMBEDDING)
     inputs = list(message.inputs)
     text_bytes = sum(len(text.encode()) for text in inputs)
     _refuse_too_large(text_bytes)
@@ -152,8 +140,8 @@ def embed_request(message: Any) -> EmbedRequest:
         dimensions=_optional(message, "dimensions"),
         purpose="" if purpose == "unspecified" else purpose,
         end_user_id=message.end_user_id,
-        routing=_routing(message),
-        metadata=_metadata(message),
+        routing=_routing(message.routing) if message.HasField("routing") else RoutingOptions(),
+        metadata=_metadata(message.metadata),
         input_byte_count=text_bytes,
     )
 
@@ -216,20 +204,12 @@ def _response_format(message: Any, found: list[Violation], prefix: str) -> Respo
             return ResponseFormat(FormatKind.TEXT)
 
 
-def _reasoning(message: Any) -> ReasoningOptions | None:
-    if not message.HasField("reasoning"):
-        return None
-    reasoning = message.reasoning
+def _reasoning(reasoning: Any) -> ReasoningOptions:
     return ReasoningOptions(
         effort=_EFFORTS.get(reasoning.effort),
         budget_token_count=_optional(reasoning, "budget_token_count"),
         include_text=_optional(reasoning, "include_text"),
     )
-
-
-def _provider_options(message: Any) -> dict[str, Any]:
-    """Returns the options that are set, by dialect and name."""
-    return _plain(message.provider_options) if message.HasField("provider_options") else {}
 
 
 def _plain(message: Any) -> dict[str, Any]:
@@ -245,10 +225,7 @@ def _plain_value(field: Any, value: Any) -> Any:
     return [_plain(each) for each in value] if field.is_repeated else _plain(value)
 
 
-def _routing(message: Any) -> RoutingOptions:
-    if not message.HasField("routing"):
-        return RoutingOptions()
-    routing = message.routing
+def _routing(routing: Any) -> RoutingOptions:
     return RoutingOptions(
         preferred_providers=tuple(routing.preferred_providers),
         excluded_providers=tuple(routing.excluded_providers),
@@ -257,6 +234,38 @@ def _routing(message: Any) -> RoutingOptions:
     )
 
 
-def _metadata(message: Any) -> CallMetadata:
-    metadata = message.metadata
+def _metadata(metadata: Any) -> CallMetadata:
     return CallMetadata(metadata.user, metadata.project, metadata.feature, dict(metadata.tags))
+
+
+_SAME = frozenset(
+    {
+        "model",
+        "parallel_tool_calls",
+        "temperature",
+        "top_p",
+        "top_k",
+        "max_output_tokens",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "service_tier",
+        "end_user_id",
+    }
+)
+"""Fields of a completion that mean the same in the core; absent ones keep the core's default."""
+_TRANSLATED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "tool_choice": ("tool_choice", lambda choice: ToolChoice(_CHOICES[choice.mode], choice.name)),
+    "stop": ("stop", tuple),
+    "reasoning": ("reasoning", _reasoning),
+    "logprobs": ("logprobs_top_count", lambda logprobs: logprobs.top_count),
+    "provider_options": ("provider_options", _plain),
+    "routing": ("routing", _routing),
+    "metadata": ("metadata", _metadata),
+    "unsupported_options": (
+        "drop_unsupported",
+        lambda policy: policy == completion_pb2.UNSUPPORTED_OPTION_POLICY_DROP,
+    ),
+    "stream_options": ("max_delta_delay_s", lambda options: options.max_delta_delay_ms / 1000),
+}
+"""Other fields, with the option of the core that each stands for."""

@@ -181,3 +181,11 @@ DELTAS = (TextDelta, ReasoningDelta, ToolArgumentsDelta, MediaDelta)
 """What carries content; the first of them is the first token."""
 CONTENT = (*DELTAS, EmbeddingsProduced, TokensCounted)
 """What makes a call undeniable: once one of these was delivered, nothing is retried."""
+
+
+def has_content(events: list[Event]) -> bool:
+    """Tells whether any of the events carries content."""
+    for event in events:  # noqa: SIM110  # a generator expression costs more than its loop, on every batch
+        if isinstance(event, CONTENT):
+            return True
+    return False

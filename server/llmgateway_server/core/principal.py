@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 
 class Permission(StrEnum):
@@ -15,6 +16,8 @@ class Permission(StrEnum):
     MODELS_READ = "models.read"
     STATUS_READ = "status.read"
     CALL = "call"
+    OPERATE = "operate"
+    """What changes the gateway for others, or makes it spend money by itself."""
 
 
 class Role(StrEnum):
@@ -29,10 +32,23 @@ class Role(StrEnum):
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: frozenset({Permission.PUBLIC, Permission.MODELS_READ, Permission.STATUS_READ}),
     Role.CALLER: frozenset({Permission.PUBLIC, Permission.MODELS_READ, Permission.CALL}),
-    Role.OPERATOR: frozenset({Permission.PUBLIC, Permission.MODELS_READ, Permission.STATUS_READ, Permission.CALL}),
+    Role.OPERATOR: frozenset(
+        {
+            Permission.PUBLIC,
+            Permission.MODELS_READ,
+            Permission.STATUS_READ,
+            Permission.CALL,
+            Permission.OPERATE,
+        }
+    ),
     Role.ADMIN: frozenset(Permission),
 }
 """Rights per role; a principal has the union over its roles."""
+
+
+@lru_cache(4096)  # bounded: callers choose the names
+def _any_matches(patterns: tuple[str, ...], name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,11 +70,11 @@ class Principal:
 
     def may_call(self, rpc: str) -> bool:
         """Tells whether its patterns let it call the RPC of this name, for example `Complete`."""
-        return any(fnmatchcase(rpc, pattern) for pattern in self.rpcs)
+        return _any_matches(self.rpcs, rpc)
 
     def may_use(self, model: str) -> bool:
         """Tells whether it may use the model of this name."""
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
+        return _any_matches(self.models, model)
 
 
 NOBODY = Principal(key_id="", tenant="", roles=frozenset())

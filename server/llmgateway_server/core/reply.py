@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, Self
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
 
 from llmgateway_server.core.calls import Attempt, Call
 from llmgateway_server.core.events import Event
@@ -36,6 +38,60 @@ Opened = AbstractAsyncContextManager[Reply]
 
 OpenCall = Callable[[Call], Opened]
 OpenAttempt = Callable[[Attempt], Opened]
+
+
+T = TypeVar("T", Call, Attempt)
+
+
+class Around(ABC, Generic[T]):
+    """What a stage holds of one call or attempt: `begin` before everything that follows, `end` after it, come what may.
+
+    A class and not a generator with `@asynccontextmanager`, which costs as much as a stage's own work on every call.
+
+    Args:
+        subject: the call or the attempt.
+        following: opens what comes next; the reply that it enters with is `reply`.
+    """
+
+    __slots__ = ("following", "inner", "reply", "subject")
+
+    reply: Reply
+
+    def __init__(self, subject: T, following: Callable[[T], Opened]) -> None:
+        self.subject: T = subject
+        self.following: Callable[[T], Opened] = following
+        self.inner: Opened | None = None
+
+    def begin(self) -> None:
+        """Acquires what the stage holds; what it raises ends here and reaches `end`."""
+
+    def end(self, error: BaseException | None) -> None:
+        """Releases what the stage holds. `error` is what the call or the attempt ended with."""
+
+    async def __aenter__(self) -> Reply:
+        try:
+            self.begin()
+            self.inner = self.following(self.subject)
+            self.reply = await self.inner.__aenter__()
+        except BaseException as error:
+            self.end(error)
+            raise
+        return self.entered()
+
+    def entered(self) -> Reply:
+        """Returns the reply for the stage before: a stage that watches events returns its own around `reply`."""
+        return self.reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if self.inner is not None:
+                await self.inner.__aexit__(kind, error, traceback)
+        except BaseException as raised:
+            self.end(raised)
+            raise
+        self.end(error)
 
 
 class CallStage(Protocol):

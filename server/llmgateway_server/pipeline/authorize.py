@@ -6,13 +6,10 @@ the catalogue names it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from llmgateway_server.core.calls import Call, Notice, NoticeCode
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.reply import OpenCall, Reply
+from llmgateway_server.core.reply import Around, OpenCall, Opened
 from llmgateway_server.core.targets import Model, ModelStatus, Target
 from llmgateway_server.observe.log import logger
 from llmgateway_server.routing.alternatives import alternatives
@@ -33,24 +30,29 @@ class Authorize:
         self._catalog = catalog
         self._log = logger("pipeline")
 
-    @asynccontextmanager
-    async def open(self, call: Call, following: OpenCall) -> AsyncIterator[Reply]:
+    def open(self, call: Call, following: OpenCall) -> Opened:
         """See `CallStage.open`."""
+        return _Authorized(call, following, self)
+
+    def resolve(self, call: Call) -> None:
+        """Puts the model that the call names into it.
+
+        Raises:
+            AccessError: MODEL_NOT_ALLOWED.
+            RequestError: as `Catalog.resolve`.
+        """
         model = self._catalog.resolve(call.request.model, call.operation, call.principal.may_use)
         call.resolved, call.model = model, model.name
         if model.status is ModelStatus.DEPRECATED:
             message = ": ".join(filter(None, (f"{model.name} is deprecated", model.status_reason)))
             call.notices.append(Notice(NoticeCode.MODEL_DEPRECATED, model.name, message))
-        try:
-            async with following(call) as reply:
-                yield reply
-        except UpstreamError as error:
-            if error.reason is Reason.MODEL_NOT_FOUND:
-                error.alternatives = self._alternatives(call, model)
-            raise
-        finally:
-            for target in _unknown_targets(call):
-                self._report(call, target)
+
+    def ended(self, call: Call, error: BaseException | None) -> None:
+        """Looks for models that their provider did not know."""
+        if isinstance(error, UpstreamError) and error.reason is Reason.MODEL_NOT_FOUND and call.resolved is not None:
+            error.alternatives = self._alternatives(call, call.resolved)
+        for target in _unknown_targets(call):
+            self._report(call, target)
 
     def _alternatives(self, call: Call, model: Model) -> tuple[str, ...]:
         """Returns what the caller may ask for instead: models that stand for anything but what is unknown."""
@@ -72,6 +74,20 @@ class Authorize:
                 model=place[1],
                 call_id=call.scope.call_id,
             )
+
+
+class _Authorized(Around[Call]):
+    __slots__ = ("_stage",)
+
+    def __init__(self, call: Call, following: OpenCall, stage: Authorize) -> None:
+        super().__init__(call, following)
+        self._stage = stage
+
+    def begin(self) -> None:
+        self._stage.resolve(self.subject)
+
+    def end(self, error: BaseException | None) -> None:
+        self._stage.ended(self.subject, error)
 
 
 def _unknown_targets(call: Call) -> list[Target]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Self
 
 from llmgateway_server.core.calls import Call, Outcome
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import CallEndedError, DefectError, GatewayError, ShedError
-from llmgateway_server.core.events import CONTENT, Finished, Timings
+from llmgateway_server.core.events import Finished, Timings, has_content
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.reply import Batch, OpenCall, Reply
+from llmgateway_server.core.reply import Around, Batch, OpenCall, Opened, Reply
+from llmgateway_server.observe.content import ContentReading
 from llmgateway_server.observe.records import Records
 from llmgateway_server.observe.statistics import Statistics
 
@@ -35,34 +33,51 @@ class Record:
         self._clock = clock
         self._records = records
         self._statistics = statistics
+        self._content = records.content
 
-    @asynccontextmanager
-    async def open(self, call: Call, following: OpenCall) -> AsyncIterator[Reply]:
+    def open(self, call: Call, following: OpenCall) -> Opened:
         """See `CallStage.open`."""
-        watched: _WatchedReply | None = None
-        error: GatewayError | None = None
-        outcome = Outcome.CANCELLED
+        content = self._content.reading(call) if self._content is not None else None
+        return _Recorded(call, following, self, content)
+
+    def began(self, call: Call) -> None:
+        """Takes the call over from the call ring, which records those that never came here."""
         call.scope.recorded = True
         self._statistics.call_began(call)
-        try:
-            async with following(call) as reply:
-                watched = _WatchedReply(reply, call, self._clock)
-                yield watched
-            if watched.finished:
-                outcome = Outcome.SUCCEEDED
-        except GatewayError as raised:
-            error, outcome = raised, outcome_of(raised)
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            error = self._cancelled(call)
-            raise
-        except Exception:
-            error, outcome = DefectError(), Outcome.FAILED
-            raise
-        finally:
-            timings = watched.timings() if watched is not None else _elapsed(call, self._clock)
-            self._statistics.call_ended(call, outcome, timings, error)
-            self._records.call_ended(call, outcome, timings, error)
+
+    def ended(
+        self,
+        call: Call,
+        finished: bool,
+        timings: Timings,
+        error: BaseException | None,
+        content: ContentReading | None,
+    ) -> None:
+        """Decides the outcome and writes the call down.
+
+        Args:
+            finished: whether the reply's last event was handed on.
+            error: what the call ended with.
+            content: its texts, where they were asked for.
+        """
+        outcome, failure = self._outcome(call, finished, error)
+        self._statistics.call_ended(call, outcome, timings, failure)
+        self._records.call_ended(call, outcome, timings, failure, content)
+
+    def now_s(self) -> float:
+        """Returns monotonic time."""
+        return self._clock.monotonic_s()
+
+    def _outcome(self, call: Call, finished: bool, error: BaseException | None) -> tuple[Outcome, GatewayError | None]:
+        match error:
+            case None:
+                return (Outcome.SUCCEEDED if finished else Outcome.CANCELLED), None
+            case GatewayError():
+                return outcome_of(error), error
+            case Exception():
+                return Outcome.FAILED, DefectError()
+            case _:
+                return Outcome.CANCELLED, self._cancelled(call)
 
     def _cancelled(self, call: Call) -> GatewayError:
         """Tells our own stopping, a deadline and a cancel apart.
@@ -83,31 +98,45 @@ def outcome_of(error: GatewayError) -> Outcome:
     return Outcome.CANCELLED if isinstance(error, CallEndedError) else Outcome.FAILED
 
 
-class _WatchedReply:
-    def __init__(self, reply: Reply, call: Call, clock: Clock) -> None:
-        self._reply = reply
-        self._call = call
-        self._clock = clock
+class _Recorded(Around[Call]):
+    """Watches the reply for its first content and its last event."""
+
+    __slots__ = ("_content", "_finished", "_first_token_s", "_stage")
+
+    def __init__(self, call: Call, following: OpenCall, stage: Record, content: ContentReading | None) -> None:
+        super().__init__(call, following)
+        self._stage = stage
+        self._content = content
         self._first_token_s: float | None = None
-        self.finished = False
+        self._finished = False
+
+    def begin(self) -> None:
+        self._stage.began(self.subject)
+
+    def end(self, error: BaseException | None) -> None:
+        self._stage.ended(self.subject, self._finished, self._timings(), error, self._content)
+
+    def entered(self) -> Reply:
+        return self
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Batch:
-        batch = await self._reply.__anext__()
-        if self._first_token_s is None and any(isinstance(event, CONTENT) for event in batch):
-            self._first_token_s = self._clock.monotonic_s() - self._call.scope.started_s
+        batch = await self.reply.__anext__()
+        if self._content is not None:
+            self._content.add(batch)
+        if self._first_token_s is None and has_content(batch):
+            self._first_token_s = self._stage.now_s() - self.subject.scope.started_s
         if batch and isinstance(last := batch[-1], Finished):
-            self.finished = True
-            last.timings = self.timings()
+            self._finished = True
+            last.timings = self._timings()
         return batch
 
-    def timings(self) -> Timings:
-        provider_s = self._call.attempts[-1].latency_s if self._call.attempts else 0.0
-        total_s = self._clock.monotonic_s() - self._call.scope.started_s
-        return Timings(total_s=total_s, time_to_first_token_s=self._first_token_s, provider_s=provider_s)
-
-
-def _elapsed(call: Call, clock: Clock) -> Timings:
-    return Timings(clock.monotonic_s() - call.scope.started_s, None, 0.0)
+    def _timings(self) -> Timings:
+        attempts = self.subject.attempts
+        return Timings(
+            total_s=self._stage.now_s() - self.subject.scope.started_s,
+            time_to_first_token_s=self._first_token_s,
+            provider_s=attempts[-1].latency_s if attempts else 0.0,
+        )

@@ -5,18 +5,23 @@ A stream is held back by a window, so that a term split over chunks is still cau
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmgateway_server.core.calls import Call
 from llmgateway_server.core.errors import RequestError
-from llmgateway_server.core.events import CONTENT, Finished, PartFinished, ReasoningDelta, TextDelta, ToolArgumentsDelta
+from llmgateway_server.core.events import (
+    Finished,
+    PartFinished,
+    ReasoningDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    has_content,
+)
 from llmgateway_server.core.messages import ReasoningPart, RefusalPart, TextPart, ToolCallPart, ToolResultPart
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.reply import Batch, OpenCall, Reply
+from llmgateway_server.core.reply import Around, Batch, OpenCall, Opened, Reply
 from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, EmbedRequest, Request
 
 
@@ -54,13 +59,24 @@ class Screen:
     def __init__(self, check: Check) -> None:
         self._check = check
 
-    @asynccontextmanager
-    async def open(self, call: Call, following: OpenCall) -> AsyncIterator[Reply]:
+    def open(self, call: Call, following: OpenCall) -> Opened:
         """See `CallStage.open`."""
-        if any(self._check.found_in(text) for text in _texts(call.request)):
+        return _Screened(call, following, self._check)
+
+
+class _Screened(Around[Call]):
+    __slots__ = ("_check",)
+
+    def __init__(self, call: Call, following: OpenCall, check: Check) -> None:
+        super().__init__(call, following)
+        self._check = check
+
+    def begin(self) -> None:
+        if any(self._check.found_in(text) for text in _texts(self.subject.request)):
             raise _blocked(self._check)
-        async with following(call) as reply:
-            yield _ScreenedReply(reply, self._check)
+
+    def entered(self) -> Reply:
+        return _ScreenedReply(self.reply, self._check)
 
 
 Delta = TextDelta | ReasoningDelta | ToolArgumentsDelta
@@ -82,7 +98,7 @@ class _ScreenedReply:
         screened: Batch = []
         while not screened or not self._begun:  # the reply begins with its first content, as it does without this stage
             self._screen(await self._reply.__anext__(), screened)
-            self._begun = self._begun or any(isinstance(event, (*CONTENT, Finished)) for event in screened)
+            self._begun = self._begun or has_content(screened) or any(isinstance(event, Finished) for event in screened)
         return screened
 
     def _screen(self, batch: Batch, screened: Batch) -> None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Self
 
 from llmgateway_server.core.calls import Attempt, Call
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.events import Event, Finished, FinishReason, Started, TokensCounted
-from llmgateway_server.core.reply import Batch, Reply
+from llmgateway_server.core.reply import Batch, Opened, Reply
 from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, Operation
 from llmgateway_server.core.secret import Secret
 from llmgateway_server.core.targets import Model
 from llmgateway_server.providers.dialects.dialect import Dialect, Quirks, StreamDecoder
 from llmgateway_server.providers.egress.fetch import Egress
 from llmgateway_server.providers.faults import malformed, wire_error
-from llmgateway_server.providers.keys import KeyRing
+from llmgateway_server.providers.keys import Key, KeyRing
 from llmgateway_server.providers.media import with_media_inline
 from llmgateway_server.providers.tokens.count import count_input
 from llmgateway_server.providers.wire.port import Wire, WireError, WireProgress, WireRequest, WireResponse
@@ -84,21 +84,39 @@ class HttpProvider:
         """Closes the connections."""
         await self._wire.aclose()
 
-    @asynccontextmanager
-    async def open(self, attempt: Attempt) -> AsyncIterator[Reply]:
+    def open(self, attempt: Attempt) -> Opened:
         """See `Provider.open`."""
+        return _HttpReply(self, attempt)
+
+    async def ask(self, attempt: Attempt) -> tuple[Reply, Asked | None]:
+        """Sends an attempt and returns its reply, and the exchange that must be left after it.
+
+        Raises:
+            UpstreamError: as `Provider.open`.
+        """
         dialect = self._dialect(attempt)
         if attempt.call.operation not in dialect.operations:  # only tokens can be counted without asking
-            yield _OneBatch(await _counted_here(attempt))
-            return
+            return _OneBatch(await _counted_here(attempt)), None
         await self._fetch_media(attempt.call, dialect)
         request = dialect.encode_request(attempt, self._account.quirks)
-        async with self._exchange(attempt, dialect, request) as response:
+        asked = Asked(attempt, self._wire, request, self._with_key(attempt, request))
+        response = await asked.enter()
+        try:
+            if response.status != 200:
+                error = await self._refusal(dialect, response)
+                if asked.key is not None:
+                    error.another_key = self._keys.refused(asked.key, error.reason, error.retry_after_s)
+                raise error
             if attempt.call.streaming:
-                yield self._stream(attempt, dialect, response)
-            else:
-                body = await _whole_body(response)
-                yield _OneBatch(dialect.decode_reply(attempt, self._account.quirks, body))
+                return self._stream(attempt, dialect, response), asked
+            body = await _whole_body(response)
+            return _OneBatch(dialect.decode_reply(attempt, self._account.quirks, body)), asked
+        except WireError as error:
+            await asked.leave(error)
+            raise wire_error(error) from error
+        except BaseException as error:
+            await asked.leave(error)
+            raise
 
     async def _fetch_media(self, call: Call, dialect: Dialect) -> None:
         """Puts media into the call's request that the vendor cannot fetch; another target finds them there."""
@@ -124,30 +142,14 @@ class HttpProvider:
             name = target.profile.tools_dialect
         return self._dialects.get(name, self._account.dialects[0])
 
-    @asynccontextmanager
-    async def _exchange(self, attempt: Attempt, dialect: Dialect, request: WireRequest) -> AsyncIterator[WireResponse]:
-        """Sends a request with the account's path and a key, and enters with an answer whose status is 200."""
-        account, record, key = self._account, attempt.record, self._keys.choose()
+    def _with_key(self, attempt: Attempt, request: WireRequest) -> Key | None:
+        """Puts the account's path and the key whose turn it is into a request."""
+        account, key = self._account, self._keys.choose()
         request.path = account.path_prefix + request.path
         if key is not None:
-            record.key_id = key.key_id
+            attempt.record.key_id = key.key_id
             request.headers += account.credentials(key.secret)
-        progress = WireProgress()
-        try:
-            async with self._wire.exchange(request, progress) as response:
-                record.http_status = response.status
-                if response.status != 200:
-                    error = await self._refusal(dialect, response)
-                    if key is not None:
-                        error.another_key = self._keys.refused(key, error.reason, error.retry_after_s)
-                    raise error
-                yield response
-        except WireError as error:
-            raise wire_error(error) from error
-        finally:
-            attempt.request_sent = progress.request_bytes_sent > 0
-            record.request_bytes = progress.request_bytes_sent
-            record.response_bytes = progress.response_bytes
+        return key
 
     def _stream(self, attempt: Attempt, dialect: Dialect, response: WireResponse) -> Reply:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -166,6 +168,71 @@ class HttpProvider:
         return dialect.decode_error(
             response.status, response.headers, body[:MAX_ERROR_BODY_BYTES], now_s=self._clock.wall_s()
         )
+
+
+class Asked:
+    """The exchange of an attempt, and what it leaves in the attempt's record.
+
+    Args:
+        key: that the request carries.
+    """
+
+    __slots__ = ("_attempt", "_exchange", "_progress", "key")
+
+    def __init__(self, attempt: Attempt, wire: Wire, request: WireRequest, key: Key | None) -> None:
+        self._attempt = attempt
+        self._progress = WireProgress()
+        self._exchange = wire.exchange(request, self._progress)
+        self.key = key
+
+    async def enter(self) -> WireResponse:
+        """Sends the request and returns the answer once its head is there."""
+        try:
+            response = await self._exchange.__aenter__()
+        except WireError as error:
+            self._note()
+            raise wire_error(error) from error
+        except BaseException:
+            self._note()
+            raise
+        self._attempt.record.http_status = response.status
+        return response
+
+    async def leave(self, error: BaseException | None) -> None:
+        """Ends the exchange; a connection whose answer was read to its end can be used again."""
+        try:
+            await self._exchange.__aexit__(type(error) if error is not None else None, error, None)
+        except WireError as raised:
+            raise wire_error(raised) from raised
+        finally:
+            self._note()
+
+    def _note(self) -> None:
+        attempt, progress = self._attempt, self._progress
+        attempt.request_sent = progress.request_bytes_sent > 0
+        attempt.record.request_bytes = progress.request_bytes_sent
+        attempt.record.response_bytes = progress.response_bytes
+
+
+class _HttpReply:
+    """The lifetime of an attempt at an HTTP provider."""
+
+    __slots__ = ("_asked", "_attempt", "_provider")
+
+    def __init__(self, provider: HttpProvider, attempt: Attempt) -> None:
+        self._provider = provider
+        self._attempt = attempt
+        self._asked: Asked | None = None
+
+    async def __aenter__(self) -> Reply:
+        reply, self._asked = await self._provider.ask(self._attempt)
+        return reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._asked is not None:
+            await self._asked.leave(error)
 
 
 async def _counted_here(attempt: Attempt) -> list[Event]:

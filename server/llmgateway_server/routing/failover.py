@@ -1,22 +1,21 @@
 """Tries the plan's targets in order, one attempt for each of their keys: the only loop that starts attempts.
 
-Every attempt has an exit stack of its own. Errors of a reply are raised by `__anext__` inside this stage, so that the
+Errors of a reply are raised by `__anext__` inside this stage, so that the
 attempt can be closed and the next one begun; an error thrown into a context manager at its `yield` could not be
 retried. After the first content was handed on, nothing is tried again.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from llmgateway_server.core.calls import Attempt, AttemptRecord, Call
 from llmgateway_server.core.errors import GatewayError, UpstreamError
-from llmgateway_server.core.events import CONTENT, Finished
+from llmgateway_server.core.events import Finished, has_content
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.reply import Batch, OpenAttempt, Reply
+from llmgateway_server.core.reply import Batch, OpenAttempt, Opened, Reply
 from llmgateway_server.core.targets import Target
 from llmgateway_server.routing.plan import plan_call
 
@@ -57,23 +56,19 @@ class Failover:
         self._open_attempt = open_attempt
         self._max_attempts = max_attempts
 
-    @asynccontextmanager
-    async def open(self, call: Call) -> AsyncIterator[Reply]:
+    def open(self, call: Call) -> Opened:
         """Plans the call and opens its reply; the first attempt starts with the first read."""
-        call.plan = plan_call(call)
-        routing = call.request.routing
-        call.max_attempts = min(routing.max_attempts or self._max_attempts, self._max_attempts)
-        targets = call.plan.targets if routing.fallback_enabled else call.plan.targets[:1]
-        async with _FailoverReply(call, targets, self._open_attempt) as reply:
-            yield reply
+        return _FailoverReply(call, self._open_attempt, self._max_attempts)
 
 
 class _FailoverReply:
-    def __init__(self, call: Call, targets: tuple[Target, ...], open_attempt: OpenAttempt) -> None:
+    def __init__(self, call: Call, open_attempt: OpenAttempt, max_attempts: int) -> None:
         self._call = call
-        self._targets = targets
         self._open_attempt = open_attempt
-        self._stack = AsyncExitStack()
+        self._max_attempts = max_attempts
+        self._targets: tuple[Target, ...] = ()
+        self._opened: Opened | None = None
+        """The attempt that runs."""
         self._reply: Reply | None = None
         self._held: Batch = []
         self._at = 0
@@ -82,12 +77,19 @@ class _FailoverReply:
         self._finished = False
 
     async def __aenter__(self) -> Self:
+        call = self._call
+        plan = call.plan = plan_call(call)
+        routing = call.request.routing
+        call.max_attempts = min(routing.max_attempts or self._max_attempts, self._max_attempts)
+        self._targets = plan.targets if routing.fallback_enabled else plan.targets[:1]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.__aexit__(kind, error, traceback)
 
     def __aiter__(self) -> Self:
         return self
@@ -108,7 +110,7 @@ class _FailoverReply:
             if self._delivered:
                 return batch
             self._held += batch
-            if self._finished or any(isinstance(event, CONTENT) for event in batch):
+            if self._finished or has_content(batch):
                 self._delivered = True
                 held, self._held = self._held, []
                 return held
@@ -129,14 +131,17 @@ class _FailoverReply:
         record = AttemptRecord(number=len(call.attempts) + 1, target=target)
         call.attempts.append(record)
         call.scope.upstream_began = True
-        self._reply = await self._stack.enter_async_context(self._open_attempt(Attempt(call, target, record)))
-        return self._reply
+        opened = self._open_attempt(Attempt(call, target, record))
+        reply = await opened.__aenter__()
+        self._opened, self._reply = opened, reply
+        return reply
 
     async def _close(self, error: GatewayError) -> None:
         """Closes the attempt and lets its stages see why; each of them raises what it was given."""
-        stack, self._stack, self._reply = self._stack, AsyncExitStack(), None
-        with suppress(GatewayError):
-            await stack.__aexit__(type(error), error, error.__traceback__)
+        opened, self._opened, self._reply = self._opened, None, None
+        if opened is not None:
+            with suppress(GatewayError):
+                await opened.__aexit__(type(error), error, error.__traceback__)
 
     def _may_try_another(self, error: GatewayError) -> bool:
         """Tells whether there is a next attempt, and moves on to its target."""
