@@ -55,9 +55,20 @@ test-recorded: $(TEST) ## Play recorded provider traffic; LLMGATEWAY_RECORDED_DI
 test-e2e: $(TEST) tools ## Run the installed command and real clients against it
 	@PATH="$(CURDIR)/.tools/bin:$$PATH" $(PYTEST) tests/e2e -m e2e $(ARGS)
 
+.PHONY: image-check
+image-check: $(TEST) ## Run the Dockerfile's steps and what they build, without a container engine
+	@$(PYTEST) tests/unit/deploy tests/e2e/test_image.py $(ARGS)
+
 .PHONY: bench
 bench: $(TEST) ## Measure; BENCH=short for a quick look
 	@$(BIN)/python -m tests.bench --length $(BENCH) $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: .peers/litellm/.installed ## Install other gateways (0.8 GB), which bench then measures too
+
+.PHONY: profile
+profile: $(TEST) ## Tell which functions take the time; ARGS="--load stream" for another load
+	@$(BIN)/python -m tests.bench.hotspots $(ARGS)
 
 .PHONY: soak
 soak: $(TEST) ## Run under load for SOAK_S seconds (600)
@@ -116,7 +127,8 @@ lock: .tools/lock/.installed ## Pin all dependencies by hash again; UPGRADE=1 ta
 	  compile test --constraints requirements/runtime.txt; \
 	  compile build --constraints requirements/test.txt; \
 	  compile lock; \
-	  compile go
+	  compile go; \
+	  compile peers
 	@if grep -nE '://|^ *--?(index|extra|find|trusted)' requirements/*.txt; then echo "lock: an address got into the lines above" >&2; exit 1; fi
 
 ##@ Tidy up
@@ -127,7 +139,7 @@ tools: $(RUNTIME) ## Build grpcurl and grpc-health-probe into .tools/bin
 
 .PHONY: clean
 clean: ## Remove everything that make has installed, and all caches
-	@rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .results build dist
+	@rm -rf $(VENV) .tools .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .results build dist
 	@find server clients/python tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -156,4 +168,10 @@ LOCK := UV_PYTHON_DOWNLOADS=never .tools/lock/bin/uv pip compile --quiet --unive
 .tools/lock/.installed: requirements/lock.txt
 	@python=$$(scripts/find-python.sh); "$$python" -m venv --clear .tools/lock
 	@.tools/lock/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt
+	@touch $@
+
+.peers/litellm/.installed: requirements/peers.txt
+	@mkdir -p .peers; echo '*' > .peers/.gitignore
+	@python=$$(scripts/find-python.sh); "$$python" -m venv --clear .peers/litellm
+	@.peers/litellm/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/peers.txt
 	@touch $@

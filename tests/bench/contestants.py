@@ -16,10 +16,10 @@ import grpc.aio
 import msgspec
 
 from llmgateway.v1 import completion_pb2, message_pb2, reply_pb2, usage_pb2
-from llmgateway_server.cli.serve import run_loop
 from llmgateway_server.providers.wire.http1 import Http1Wire
-from llmgateway_server.providers.wire.port import Origin, WireProgress, WireRequest
+from llmgateway_server.providers.wire.port import Origin, WireLimits, WireProgress, WireRequest
 from tests.bench import payloads
+from tests.bench.loops import run_loop
 
 HEADERS = (
     ("content-type", "application/json"),
@@ -36,9 +36,9 @@ class Echo:
             parts=[message_pb2.Part(text=payloads.answer_body().decode())]
         ).SerializeToString()
         self._messages = {
-            b"once": self._message(payloads.TOKENS),
-            b"piec": self._message(payloads.TOKENS // payloads.WRITES),
-            b"pace": self._message(1),
+            kind.name.encode(): self._message(kind.tokens // kind.writes)
+            for kind in payloads.KINDS.values()
+            if kind.tokens
         }
 
     @staticmethod
@@ -50,13 +50,15 @@ class Echo:
         return self._reply
 
     async def stream(self, data: bytes, context: Any) -> None:
-        kind = data[2:6]  # the model's name is the first field
-        message = self._messages[kind]
-        count = {b"once": 1, b"piec": payloads.WRITES, b"pace": payloads.PACED_TOKENS}[kind]
-        for i in range(count):
+        name = data[2 : data.index(b"/")]  # the model's name is the first field, behind its tag and length
+        kind, message = payloads.KINDS[name.decode()], self._messages[name]
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        for number in range(kind.writes):
+            if number and kind.pace_s:
+                due_s += kind.pace_s
+                await asyncio.sleep(max(0.0, due_s - loop.time()))
             await context.write(message)
-            if kind == b"pace" and i < count - 1:
-                await asyncio.sleep(payloads.PACE_S)
 
 
 class Said(msgspec.Struct):
@@ -89,7 +91,8 @@ class Thin:
 
     def __init__(self, provider: str) -> None:
         host, _, port = provider.rpartition(":")
-        self._wire = Http1Wire(Origin("http", host, int(port)))
+        limits = WireLimits(max_connections=payloads.CALLS_AT_ONCE)
+        self._wire = Http1Wire(Origin("http", host, int(port)), limits=limits)
 
     async def complete(self, data: bytes, _context: Any) -> bytes:
         request = completion_pb2.CompleteRequest.FromString(data)
@@ -159,7 +162,7 @@ class Thin:
 
 
 async def serve(service: Echo | Thin) -> int:
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=(("grpc.max_concurrent_streams", payloads.CALLS_AT_ONCE),))
     handlers: dict[str, Any] = {
         "Complete": grpc.unary_unary_rpc_method_handler(service.complete),
         "StreamComplete": grpc.unary_stream_rpc_method_handler(service.stream),

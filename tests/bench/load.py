@@ -1,37 +1,25 @@
-"""Loads: callers that send the same bytes and look at what comes back only as far as to know that it is whole."""
+"""Loads: how many calls at once, or how many a second."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import grpc.aio
-
-from llmgateway_server.providers.wire.http1 import Http1Wire
-from llmgateway_server.providers.wire.port import Origin, WireProgress, WireRequest
 from tests.bench import payloads
+from tests.bench.callers import Caller, Stream
+from tests.bench.payloads import Kind
 from tests.bench.processes import Child
 
-TIMEOUT_S = 30.0
-WORD = payloads.WORD.encode()
-EXPECTED = {"once": payloads.TOKENS, "pieces": payloads.TOKENS, "paced": payloads.PACED_TOKENS}
 
+@dataclass(slots=True, frozen=True)
+class Contestant:
+    """A process, and how it is called."""
 
-class CallFailedError(Exception):
-    """A call did not bring what it had to; a figure that includes it would mean nothing."""
-
-
-@dataclass(slots=True)
-class Stream:
-    """What one streamed call brought."""
-
-    first_token_s: float = 0.0
-    messages: int = 0
-    tokens: int = 0
+    child: Child
+    caller: Caller
 
 
 @dataclass(slots=True)
@@ -47,124 +35,40 @@ class Result:
     first_token_s: list[float] = field(default_factory=list)
 
     def add(self, stream: Stream) -> None:
+        """Takes in a stream that is complete."""
+        self.calls += 1
         self.tokens += stream.tokens
         self.messages += stream.messages
         self.first_token_s.append(stream.first_token_s)
 
 
-class GrpcCaller:
-    """Calls a contestant."""
-
-    def __init__(self, child: Child) -> None:
-        self._channel = grpc.aio.insecure_channel(child.address, options=(("grpc.enable_retries", 0),))
-        self._unary: Any = self._channel.unary_unary(f"{payloads.SERVICE}Complete")
-        self._stream: Any = self._channel.unary_stream(f"{payloads.SERVICE}StreamComplete")
-        self._requests = {kind: payloads.request(kind) for kind in payloads.KINDS}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._channel.close()
-
-    async def unary(self) -> None:
-        reply = await self._unary(self._requests["unary"], timeout=TIMEOUT_S)
-        if len(reply) < 1000:
-            raise CallFailedError("a reply is too short")
-
-    async def stream(self, kind: str) -> Stream:
-        got = Stream()
-        began = time.perf_counter()
-        call = self._stream(self._requests[kind], timeout=TIMEOUT_S)
-        while (message := await call.read()) is not grpc.aio.EOF:
-            tokens = message.count(WORD)
-            if tokens and not got.tokens:
-                got.first_token_s = time.perf_counter() - began
-            got.tokens += tokens
-            got.messages += 1
-        return _whole(kind, got)
-
-
-class DirectCaller:
-    """Calls the provider itself, with the gateway's wire."""
-
-    def __init__(self, provider: Child) -> None:
-        host, _, port = provider.address.rpartition(":")
-        self._wire = Http1Wire(Origin("http", host, int(port)))
-        self._bodies = {kind: payloads.upstream_body(stream=kind != "unary") for kind in payloads.KINDS}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._wire.aclose()
-
-    async def unary(self) -> None:
-        async with self._wire.exchange(self._request("unary"), WireProgress()) as response:
-            size = 0
-            while data := await response.read():
-                size += len(data)
-        if size < 1000:
-            raise CallFailedError("an answer is too short")
-
-    async def stream(self, kind: str) -> Stream:
-        got = Stream()
-        began = time.perf_counter()
-        async with self._wire.exchange(self._request(kind), WireProgress()) as response:
-            while data := await response.read():
-                tokens = data.count(WORD)
-                if tokens and not got.tokens:
-                    got.first_token_s = time.perf_counter() - began
-                got.tokens += tokens
-                got.messages += 1
-        return _whole(kind, got)
-
-    def _request(self, kind: str) -> WireRequest:
-        headers = (("content-type", "application/json"),)
-        return WireRequest("POST", f"/{kind}/v1/chat/completions", headers, self._bodies[kind])
-
-
-Caller = GrpcCaller | DirectCaller
-
-
-def _whole(kind: str, got: Stream) -> Stream:
-    if got.tokens != EXPECTED[kind]:
-        raise CallFailedError(f"a stream brought {got.tokens} of {EXPECTED[kind]} tokens")
-    return got
-
-
-async def unary_closed(child: Child, caller: Caller, *, in_flight: int, seconds: float) -> Result:
+async def unary_closed(contestant: Contestant, *, in_flight: int, seconds: float) -> Result:
     """Calls again and again, `in_flight` at a time."""
     result = Result()
 
     async def once() -> None:
-        await caller.unary()
+        await contestant.caller.unary()
         result.calls += 1
 
-    await _closed(child, result, once, in_flight, seconds)
+    await _closed(contestant.child, result, once, in_flight, seconds)
     return result
 
 
-async def stream_closed(child: Child, caller: Caller, kind: str, *, in_flight: int, seconds: float) -> Result:
+async def stream_closed(contestant: Contestant, kind: Kind, *, in_flight: int, seconds: float) -> Result:
     """Streams again and again, `in_flight` at a time."""
     result = Result()
 
     async def once() -> None:
-        result.add(await caller.stream(kind))
-        result.calls += 1
+        result.add(await contestant.caller.stream(kind))
 
-    await _closed(child, result, once, in_flight, seconds)
+    await _closed(contestant.child, result, once, in_flight, seconds)
     return result
 
 
 async def _closed(
     child: Child, result: Result, once: Callable[[], Awaitable[None]], in_flight: int, seconds: float
 ) -> None:
-    began, cpu = time.perf_counter(), child.cpu_s()
+    began, cpu_s = time.perf_counter(), child.cpu_s()
 
     async def work() -> None:
         while time.perf_counter() - began < seconds:
@@ -173,45 +77,62 @@ async def _closed(
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):
             group.create_task(work())
-    result.cpu_s = child.cpu_s() - cpu
+    result.cpu_s = child.cpu_s() - cpu_s
     result.seconds = time.perf_counter() - began
 
 
-async def unary_open(child: Child, caller: Caller, *, rate: float, seconds: float) -> Result:
+async def unary_open(contestant: Contestant, *, rate: float, seconds: float) -> Result:
     """Calls at a rate, whether or not earlier calls are back: the latencies are those that a caller would see."""
     result = Result()
 
-    async def once(_number: int) -> None:
+    async def once() -> None:
         began = time.perf_counter()
-        await caller.unary()
+        await contestant.caller.unary()
         result.latencies_s.append(time.perf_counter() - began)
         result.calls += 1
 
-    await _open(child, result, once, round(rate * seconds), 1 / rate)
+    await _open(contestant.child, result, once, max(1, round(rate * seconds)), 1 / rate)
     return result
 
 
-async def paced_streams(child: Child, caller: Caller, *, streams: int) -> Result:
-    """Opens streams one after another within the time between two tokens, and reads them to their ends."""
+async def paced_streams(contestant: Contestant, kind: Kind, *, streams: int) -> Result:
+    """Opens streams evenly within half the time that one lasts, and reads all to their ends."""
     result = Result()
 
-    async def once(_number: int) -> None:
-        result.add(await caller.stream("paced"))
-        result.calls += 1
+    async def once() -> None:
+        result.add(await contestant.caller.stream(kind))
 
-    await _open(child, result, once, streams, payloads.PACE_S * payloads.PACED_TOKENS / 2 / streams)
+    await _open(contestant.child, result, once, streams, kind.duration_s / 2 / streams)
     return result
 
 
 async def _open(
-    child: Child, result: Result, once: Callable[[int], Coroutine[Any, Any, None]], count: int, interval_s: float
+    child: Child, result: Result, once: Callable[[], Coroutine[Any, Any, None]], count: int, interval_s: float
 ) -> None:
-    began, cpu = time.perf_counter(), child.cpu_s()
+    began, cpu_s = time.perf_counter(), child.cpu_s()
     async with asyncio.TaskGroup() as group:
         for i in range(count):
-            pause_s = began + i * interval_s - time.perf_counter()
-            if pause_s > 0:
-                await asyncio.sleep(pause_s)
-            group.create_task(once(i))
-    result.cpu_s = child.cpu_s() - cpu
+            await until(began + i * interval_s)
+            group.create_task(once())
+    result.cpu_s = child.cpu_s() - cpu_s
     result.seconds = time.perf_counter() - began
+
+
+async def until(moment: float) -> None:
+    """Waits until `time.perf_counter()` shows a moment."""
+    pause_s = moment - time.perf_counter()
+    if pause_s > 0:
+        await asyncio.sleep(pause_s)
+
+
+async def warm_up(contestant: Contestant) -> None:
+    """Makes enough calls that connections are open and code has run."""
+    await unary_closed(contestant, in_flight=8, seconds=0.3)
+    for kind in (payloads.ONCE, payloads.PIECES):
+        await stream_closed(contestant, kind, in_flight=4, seconds=0.15)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Returns the value that `share` of all do not exceed."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

@@ -1,18 +1,22 @@
-"""One run: every scenario for every contestant in turn, in rounds, so that drift of the machine meets all alike."""
+"""The comparison: every scenario for every contestant in turn, in rounds, so that a drift of the machine meets all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from statistics import median
 
-from tests.bench import load
-from tests.bench.load import Caller, Result
-from tests.bench.processes import Child
+from tests.bench import load, payloads
+from tests.bench.load import Contestant, Result, percentile
+from tests.bench.payloads import Kind
 
 DIRECT = "direct"
+"""The contestant whose process is the provider: its costs are those of the mock."""
 LOAD_SHARE = 0.3
-"""Share of a core that the gateway uses while latencies are measured."""
+"""Share of a core that a contestant uses while latencies are measured."""
+MIN_CALLS = 40
+"""Of a latency: fewer have no percentiles."""
+MIN_STREAMS = 4
 
 
 @dataclass(slots=True, frozen=True)
@@ -23,10 +27,38 @@ class Length:
     seconds: float
     """Of one measurement."""
     paced_streams: int
+    quick_streams: int
+    starts: int
+    """How often the time to ready is measured."""
+    axes: tuple[str, ...]
+    """What is made ten times larger to see how costs grow."""
+    crowds: tuple[str, ...]
+    """Who gets a thousand streams: `thin`, `all`."""
+    limit_s: float
+    """The run gives up after this."""
 
 
-SHORT = Length(rounds=2, seconds=0.2, paced_streams=40)
-FULL = Length(rounds=6, seconds=0.8, paced_streams=80)
+SHORT = Length(
+    rounds=2,
+    seconds=0.2,
+    paced_streams=40,
+    quick_streams=6,
+    starts=1,
+    axes=("all",),
+    crowds=("all",),
+    limit_s=240.0,
+)
+FULL = Length(
+    rounds=6,
+    seconds=0.8,
+    paced_streams=80,
+    quick_streams=8,
+    starts=3,
+    axes=("keys", "models", "targets", "rules", "all"),
+    crowds=("thin", "all"),
+    limit_s=1200.0,
+)
+LENGTHS = {"short": SHORT, "full": FULL}
 
 
 @dataclass(slots=True)
@@ -39,59 +71,78 @@ class Figures:
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, name: str, value: float) -> None:
+        """Takes in one value."""
         self.values.setdefault(name, []).append(value)
 
+    def mid(self, name: str) -> float:
+        """Returns the median over the rounds."""
+        return median(self.values[name])
 
-async def run(
-    length: Length, callers: Mapping[str, tuple[Child, Caller]], ours: str, say: Callable[[str], None]
+    def over(self, other: Figures, name: str) -> float:
+        """Returns the median of the ratios inside each round: drift between rounds cancels out."""
+        pairs = zip(self.values[name], other.values[name], strict=True)
+        return median(mine / theirs for mine, theirs in pairs)
+
+    def above(self, other: Figures, name: str) -> float:
+        """Returns the median of the differences inside each round."""
+        pairs = zip(self.values[name], other.values[name], strict=True)
+        return median(mine - theirs for mine, theirs in pairs)
+
+
+async def compare(
+    length: Length, contestants: Mapping[str, Contestant], ours: str, say: Callable[[str], None]
 ) -> dict[str, Figures]:
     """Measures.
 
     Args:
-        callers: contestants by name, and DIRECT, whose process is the provider.
-        ours: name of the contestant whose cost decides the rate of the latency scenario.
+        contestants: by name; one of them is DIRECT.
+        ours: name of the contestant whose cost decides the rate of calls and the number of paced streams at which
+            latencies are measured. One that costs more gets fewer in proportion.
         say: told what is being measured.
     """
-    figures = {name: Figures() for name in callers}
-    servers = [name for name in callers if name != DIRECT]
-    for name in servers:
-        child, caller = callers[name]
-        figures[name].start_s, figures[name].rss_idle_mb = child.ready_s, child.rss_mb()
-    for name in callers:
-        await _warm_up(*callers[name])
+    figures = {
+        name: Figures(start_s=each.child.ready_s, rss_idle_mb=each.child.rss_mb()) for name, each in contestants.items()
+    }
+    for contestant in contestants.values():
+        await load.warm_up(contestant)
     for number in range(1, length.rounds + 1):
         say(f"round {number} of {length.rounds}")
-        for label, scenario in _closed_scenarios(length):
-            for name in servers:
-                result = await scenario(*callers[name])
-                _note_cost(figures[name], label, result)
-        rate = LOAD_SHARE * 1e6 / figures[ours].values["unary 32: µs per call"][-1]
-        for name, (child, caller) in callers.items():
-            result = await load.unary_open(child, caller, rate=rate, seconds=1.5 * length.seconds)
-            figures[name].note("rate: calls per second", rate)
-            figures[name].note("rate: p50 ms", 1e3 * percentile(result.latencies_s, 0.5))
-            figures[name].note("rate: p99 ms", 1e3 * percentile(result.latencies_s, 0.99))
-        for name, (child, caller) in callers.items():
-            result = await load.paced_streams(child, caller, streams=length.paced_streams)
-            figures[name].note("paced: first token p50 ms", 1e3 * percentile(result.first_token_s, 0.5))
-            figures[name].note("paced: first token p99 ms", 1e3 * percentile(result.first_token_s, 0.99))
-            _note_cost(figures[name], "paced", result)
-    for name in servers:
-        figures[name].rss_after_mb = callers[name][0].rss_mb()
+        for label, scenario in _saturated(length):
+            for name, contestant in contestants.items():
+                _note_cost(figures[name], label, await scenario(contestant))
+        costs = {name: each.values["unary 32: µs per call"][-1] for name, each in figures.items()}
+        shares = {name: min(1.0, costs[ours] / cost) for name, cost in costs.items()}
+        for name, contestant in contestants.items():
+            rate = shares[name] * LOAD_SHARE * 1e6 / costs[ours]
+            await _note_latency(figures[name], contestant, rate, 1.5 * length.seconds)
+        for label, kind, streams in (
+            ("quick", payloads.QUICK, length.quick_streams),
+            ("paced", payloads.PACED, length.paced_streams),
+        ):
+            for name, contestant in contestants.items():
+                count = max(MIN_STREAMS, round(shares[name] * streams))
+                _note_cost(figures[name], label, await load.paced_streams(contestant, kind, streams=count))
+    for name, contestant in contestants.items():
+        figures[name].rss_after_mb = contestant.child.rss_mb()
     return figures
 
 
-Scenario = Callable[[Child, Caller], Coroutine[Any, Any, Result]]
+Scenario = Callable[[Contestant], Awaitable[Result]]
 
 
-def _closed_scenarios(length: Length) -> Sequence[tuple[str, Scenario]]:
+def _saturated(length: Length) -> tuple[tuple[str, Scenario], ...]:
     def unary(in_flight: int) -> Scenario:
-        return lambda child, caller: load.unary_closed(child, caller, in_flight=in_flight, seconds=length.seconds)
+        return lambda contestant: load.unary_closed(contestant, in_flight=in_flight, seconds=length.seconds)
 
-    def stream(kind: str) -> Scenario:
-        return lambda child, caller: load.stream_closed(child, caller, kind, in_flight=8, seconds=length.seconds)
+    def streams(kind: Kind) -> Scenario:
+        return lambda contestant: load.stream_closed(contestant, kind, in_flight=8, seconds=length.seconds)
 
-    return (("unary 1", unary(1)), ("unary 32", unary(32)), ("once", stream("once")), ("pieces", stream("pieces")))
+    return (
+        ("unary 1", unary(1)),
+        ("unary 32", unary(32)),
+        ("once", streams(payloads.ONCE)),
+        ("pieces", streams(payloads.PIECES)),
+    )
 
 
 def _note_cost(figures: Figures, label: str, result: Result) -> None:
@@ -99,15 +150,12 @@ def _note_cost(figures: Figures, label: str, result: Result) -> None:
     if result.tokens:
         figures.note(f"{label}: µs per token", 1e6 * result.cpu_s / result.tokens)
         figures.note(f"{label}: messages per stream", result.messages / result.calls)
+        figures.note(f"{label}: first token p50 ms", 1e3 * percentile(result.first_token_s, 0.5))
+        figures.note(f"{label}: first token p99 ms", 1e3 * percentile(result.first_token_s, 0.99))
 
 
-async def _warm_up(child: Child, caller: Caller) -> None:
-    await load.unary_closed(child, caller, in_flight=8, seconds=0.3)
-    for kind in ("once", "pieces"):
-        await load.stream_closed(child, caller, kind, in_flight=4, seconds=0.15)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Returns the value that `share` of all do not exceed."""
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
+async def _note_latency(figures: Figures, contestant: Contestant, rate: float, seconds: float) -> None:
+    result = await load.unary_open(contestant, rate=rate, seconds=max(seconds, MIN_CALLS / rate))
+    figures.note("rate: calls per second", rate)
+    figures.note("rate: p50 ms", 1e3 * percentile(result.latencies_s, 0.5))
+    figures.note("rate: p99 ms", 1e3 * percentile(result.latencies_s, 0.99))

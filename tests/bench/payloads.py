@@ -1,45 +1,77 @@
-"""What travels in a benchmark: one request, one answer, one stream. The same bytes for every contestant."""
+"""What travels in a benchmark: one request, one answer, streams. The same bytes for every contestant."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from llmgateway.v1 import completion_pb2, message_pb2
 
 SERVICE = "/llmgateway.v1.LlmGatewayService/"
 WORD = " token"
-"""What every streamed token says, so that a reader counts tokens without decoding messages."""
-TOKENS = 200
-WRITES = 20
-"""In how many pieces a saturated provider writes its stream."""
-PACE_S = 0.05
-PACED_TOKENS = 20
+"""What every streamed token begins with, so that a reader counts tokens without decoding messages."""
 MODEL = "bench-model"
+CALLS_AT_ONCE = 2000
+"""More than any load here opens."""
 
-KINDS = ("unary", "once", "pieces", "paced")
-"""How the provider answers. It is the name of the provider's account and the first segment of the upstream path."""
 
-_PROMPT = "Say in a few words what a gateway in front of many providers is good for, and what it must never do. " * 13
+@dataclass(slots=True, frozen=True)
+class Kind:
+    """One way in which the provider answers.
+
+    Its name is that of the provider's account, and the first segment of the upstream path.
+    """
+
+    name: str
+    tokens: int = 0
+    """Of a stream; 0: the answer is not a stream."""
+    writes: int = 1
+    """In how many pieces the stream is written."""
+    pace_s: float = 0.0
+    """Time between two pieces; 0: as fast as the socket takes them."""
+
+    @property
+    def duration_s(self) -> float:
+        """How long a paced stream takes at least."""
+        return self.pace_s * (self.writes - 1)
+
+
+UNARY = Kind("unary")
+ONCE = Kind("once", tokens=200)
+PIECES = Kind("pieces", tokens=200, writes=20)
+PACED = Kind("paced", tokens=20, writes=20, pace_s=1 / 20)
+QUICK = Kind("quick", tokens=200, writes=200, pace_s=1 / 200)
+LASTING = Kind("lasting", tokens=160, writes=160, pace_s=1 / 20)
+KINDS = {kind.name: kind for kind in (UNARY, ONCE, PIECES, PACED, QUICK, LASTING)}
+
+_SENTENCE = "Say in a few words what a gateway in front of many providers is good for, and what it must never do. "
+PROMPT_CHARS = 13 * len(_SENTENCE)
 _ANSWER = "A gateway gives every provider one face, keeps the books, and never hides a failure from anybody. " * 11
 _SHARED = {"id": "chatcmpl-0123456789abcdef", "created": 1700000000, "model": MODEL}
-_USAGE = {"prompt_tokens": 300, "completion_tokens": TOKENS, "total_tokens": 300 + TOKENS}
+_OUTPUT_TOKENS = 200
+_USAGE = {"prompt_tokens": 300, "completion_tokens": _OUTPUT_TOKENS, "total_tokens": 300 + _OUTPUT_TOKENS}
 
 
-def request(kind: str) -> bytes:
-    """Returns a CompleteRequest of about 1.5 KB."""
+def prompt(chars: int = PROMPT_CHARS) -> str:
+    """Returns a text of so many ASCII characters."""
+    return (_SENTENCE * (chars // len(_SENTENCE) + 1))[:chars]
+
+
+def request(model: str, *, prompt_chars: int = PROMPT_CHARS) -> bytes:
+    """Returns a CompleteRequest, of about 1.5 KB unless another length of the prompt is given."""
     said = [
         message_pb2.Message(role=role, parts=[message_pb2.Part(text=text)])
-        for role, text in ((message_pb2.ROLE_SYSTEM, "Be brief."), (message_pb2.ROLE_USER, _PROMPT))
+        for role, text in ((message_pb2.ROLE_SYSTEM, "Be brief."), (message_pb2.ROLE_USER, prompt(prompt_chars)))
     ]
     return completion_pb2.CompleteRequest(
-        model=f"{kind}/{MODEL}", messages=said, temperature=0.5, max_output_tokens=512
+        model=model, messages=said, temperature=0.5, max_output_tokens=512
     ).SerializeToString()
 
 
-def upstream_body(*, stream: bool) -> bytes:
-    """Returns what a gateway would send upstream, for the direct calls."""
-    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": _PROMPT}]
-    body = {"model": MODEL, "messages": said, "temperature": 0.5, "max_tokens": 512}
+def http_body(model: str, *, stream: bool) -> bytes:
+    """Returns the same request as a chat completion: for the provider itself, and for gateways that speak HTTP."""
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": prompt()}]
+    body = {"model": model, "messages": said, "temperature": 0.5, "max_tokens": 512}
     return json.dumps({**body, "stream": True} if stream else body, separators=(",", ":")).encode()
 
 
@@ -66,9 +98,9 @@ def _chunk(choices: list[object], **more: object) -> bytes:
     return b"%x\r\n" % len(text) + text + b"\r\n"
 
 
-def token_chunk() -> bytes:
-    """Returns one token as a chunk of the body."""
-    return _chunk([{"index": 0, "delta": {"content": WORD}, "finish_reason": None}])
+def token_chunk(number: int) -> bytes:
+    """Returns one token as a chunk of the body. Neighbours differ: some gateways take equal ones for a loop."""
+    return _chunk([{"index": 0, "delta": {"content": f"{WORD}{',' * (number % 2)}"}, "finish_reason": None}])
 
 
 def last_chunks() -> bytes:
@@ -76,3 +108,16 @@ def last_chunks() -> bytes:
     done = b"data: [DONE]\n\n"
     ends = _chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}]) + _chunk([], usage=_USAGE)
     return ends + b"%x\r\n" % len(done) + done + b"\r\n" + STREAM_END
+
+
+def pieces(kind: Kind) -> tuple[bytes, ...]:
+    """Returns what the provider writes for a kind, piece by piece."""
+    if not kind.tokens:
+        return (answer(),)
+    tokens = [token_chunk(number) for number in range(kind.tokens)]
+    size = kind.tokens // kind.writes
+    written = [b"".join(tokens[start : start + size]) for start in range(0, kind.tokens, size)]
+    written[0] = STREAM_HEAD + written[0]
+    # The end travels with the last token, as it does where a model is the slow part.
+    written[-1] += last_chunks()
+    return tuple(written)

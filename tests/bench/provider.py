@@ -1,80 +1,74 @@
 """The mock provider: a process that answers canned bytes and parses next to nothing, so that it costs next to nothing.
 
-Started as `python -m tests.bench.provider`; it prints its port and answers until it is killed.
+Started as `python -m tests.bench.provider`; it prints its address and answers until it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
 from typing import Any
 
-from llmgateway_server.cli.serve import run_loop
 from tests.bench import payloads
+from tests.bench.loops import run_loop
+from tests.bench.payloads import Kind
 
-_TOKEN = payloads.token_chunk()
-_LAST = payloads.last_chunks()
-_ANSWER = payloads.answer()
-_ONCE = payloads.STREAM_HEAD + _TOKEN * payloads.TOKENS + _LAST
-_PIECE = _TOKEN * (payloads.TOKENS // payloads.WRITES)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CANNED = {kind.name.encode(): (kind, payloads.pieces(kind)) for kind in payloads.KINDS.values()}
 
 
 class Canned(asyncio.Protocol):
+    """One connection. The first segment of the path is the name of the kind of answer."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
         self.pending = b""
+        self.waiting: asyncio.TimerHandle | asyncio.Handle | None = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.waiting is not None:
+            self.waiting.cancel()
 
     def data_received(self, data: bytes) -> None:
-        self.pending += data
+        self.pending = self.pending + data if self.pending else data
         end = self.pending.find(b"\r\n\r\n")
         if end < 0:
             return
-        mark = self.pending.find(b"content-length: ", 0, end) + 16
-        size = int(self.pending[mark : self.pending.find(b"\r\n", mark)])
-        if len(self.pending) < end + 4 + size:
+        length = _LENGTH.search(self.pending, 0, end)
+        if length is None:
+            self.transport.close()
             return
-        kind = self.pending[6:9]  # behind "POST /"
+        if len(self.pending) < end + 4 + int(length[1]):
+            return
+        segment = self.pending[6 : self.pending.find(b"/", 6)]  # behind "POST /"
         self.pending = b""  # nobody pipelines
-        self.answer(kind)
+        kind, pieces = _CANNED[segment]
+        self.transport.write(pieces[0])
+        if kind.writes > 1:
+            loop = asyncio.get_running_loop()
+            self.follow(loop, kind, pieces, 1, loop.time())
 
-    def answer(self, kind: bytes) -> None:
-        if kind == b"una":
-            self.transport.write(_ANSWER)
-        elif kind == b"onc":
-            self.transport.write(_ONCE)
-        elif kind == b"pie":
-            self.transport.write(payloads.STREAM_HEAD)
-            self.pieces(payloads.WRITES)
+    def follow(
+        self, loop: asyncio.AbstractEventLoop, kind: Kind, pieces: tuple[bytes, ...], number: int, due_s: float
+    ) -> None:
+        """Has the piece of this number written when it is due; without a pace in the next turn of the loop."""
+        due_s += kind.pace_s
+        pause_s = due_s - loop.time() if kind.pace_s else 0.0
+        if pause_s > 0:
+            self.waiting = loop.call_later(pause_s, self.step, loop, kind, pieces, number, due_s)
         else:
-            self.transport.write(payloads.STREAM_HEAD)
-            self.paced(payloads.PACED_TOKENS, asyncio.get_running_loop().time())
+            self.waiting = loop.call_soon(self.step, loop, kind, pieces, number, due_s)
 
-    def pieces(self, left: int) -> None:
-        """Writes ten tokens a turn of the loop, which is as fast as a socket takes them."""
-        if not left:
-            self.transport.write(_LAST)
-            return
-        self.transport.write(_PIECE)
-        self.later(0.0, lambda: self.pieces(left - 1))
-
-    def paced(self, left: int, due_s: float) -> None:
-        if not left:
-            self.transport.write(_LAST)
-            return
-        self.transport.write(_TOKEN)
-        due_s += payloads.PACE_S
-        self.later(due_s - asyncio.get_running_loop().time(), lambda: self.paced(left - 1, due_s))
-
-    def later(self, seconds: float, step: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-        if seconds > 0:
-            loop.call_later(seconds, step)
-        else:
-            loop.call_soon(step)
+    def step(
+        self, loop: asyncio.AbstractEventLoop, kind: Kind, pieces: tuple[bytes, ...], number: int, due_s: float
+    ) -> None:
+        self.transport.write(pieces[number])
+        if number + 1 < kind.writes:
+            self.follow(loop, kind, pieces, number + 1, due_s)
 
 
 async def serve() -> int:
-    server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", 0, backlog=2048)
     print(f"ready on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
     return 0
