@@ -10,6 +10,7 @@ from tests.e2e.conftest import Keyed
 from tests.e2e.kit import ASK, PROTOSET, SERVICE, Served, detail_of, grpcurl, json_values, status_of
 
 pytestmark = pytest.mark.e2e
+ADMIN = "llmgateway.admin.v1.AdminService"
 
 
 def test_an_open_loopback_describes_itself(gateway: Served) -> None:
@@ -32,6 +33,31 @@ def test_one_line_completes(gateway: Served) -> None:
     assert reply["usage"]["outputTokenCount"]
     assert reply["cost"]["total"]["usd"]
     assert reply["target"]["provider"] == "simulator"
+
+
+def test_operators_ask_in_one_line(gateway: Served) -> None:
+    listed = grpcurl(gateway.address, "list", ADMIN)
+    assert set(listed.stdout.split()) == {f"{ADMIN}.ResetMetrics", f"{ADMIN}.TestProvider"}
+    described = grpcurl(gateway.address, "describe", "llmgateway.admin.v1.ProviderCheck")
+    assert ".llmgateway.v1.ErrorReason reason = 3" in described.stdout
+    done = grpcurl(gateway.address, f"{ADMIN}/TestProvider", data='{"provider":"simulator"}')
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["ok"]
+    assert [check["kind"] for check in verdict["checks"]] == [
+        "PROVIDER_CHECK_KIND_UNARY",
+        "PROVIDER_CHECK_KIND_STREAMED",
+    ]
+    reset = grpcurl(gateway.address, f"{ADMIN}/ResetMetrics", data="{}")
+    assert int(json.loads(reset.stdout)["forgottenCallCount"]) >= 2
+
+
+def test_callers_do_not_operate(keyed: Keyed) -> None:
+    headers = {"x-api-key": keyed.caller.text}
+    refused = grpcurl(keyed.served.address, f"{ADMIN}/ResetMetrics", data="{}", headers=headers, protoset=PROTOSET)
+    status = status_of(refused)
+    info = detail_of(status, "google.rpc.ErrorInfo")
+    assert (status["code"], info["reason"], info["metadata"]) == (7, "ROLE_REQUIRED", {"permission": "operate"})
 
 
 def test_one_line_streams(gateway: Served) -> None:

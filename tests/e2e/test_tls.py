@@ -125,4 +125,5 @@ def test_files_of_tls_that_cannot_be_used_are_explained(tmp_path: Path) -> None:
     config = write_config(tmp_path, "server: {tls: {certificate: none.crt, key: none.key}}")
     done = run(command("serve", "--config", str(config)))
     assert done.returncode == 2
-    assert done.stderr.startswith("llmgateway: server.tls.certificate: the file none.crt cannot be read")
+    assert f"{config}:3: server.tls.certificate: the file none.crt cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -345,19 +345,34 @@ async def from_address(source: str, address: str) -> AsyncIterator[Any]:
     """Yields a stub whose calls come from another address of loopback."""
     host, _, port = address.rpartition(":")
 
+    served: set[asyncio.Task[Any]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        served.add(task)
         far_reader, far_writer = await asyncio.open_connection(host, int(port), local_addr=(source, 0))
-        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        try:
+            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        finally:
+            for each in (writer, far_writer):
+                each.close()
+                with suppress(OSError):
+                    await each.wait_closed()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with grpc.aio.insecure_channel(target, options=(("grpc.enable_retries", 0),)) as channel:
             yield LlmGatewayServiceStub(channel)
+        for task in served:  # no socket may be left for the next test to be blamed for
+            task.cancel()
+        await asyncio.gather(*served, return_exceptions=True)
 
 
 async def test_c20_who_guesses_is_locked_out_and_nobody_else() -> None:

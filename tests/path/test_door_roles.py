@@ -24,8 +24,10 @@ from tests.faults.kit import reason_of
 from tests.path.door_kit import OWN_POOL, RETRY_NOTHING, door, key_entry
 
 OURS = "llmgateway.v1.LlmGatewayService"
+ADMIN = "llmgateway.admin.v1.AdminService"
 CALLERS, LOOKERS = {"caller", "operator", "admin"}, {"viewer", "operator", "admin"}
 ANY_ROLE = CALLERS | LOOKERS
+OPERATORS = {"operator", "admin"}
 EVERYBODY = None
 """Without a key, too."""
 TABLE: dict[str, set[str] | None] = {
@@ -38,6 +40,8 @@ TABLE: dict[str, set[str] | None] = {
     f"/{OURS}/Metrics": LOOKERS,
     f"/{OURS}/ListModels": ANY_ROLE,
     f"/{OURS}/GetModel": ANY_ROLE,
+    f"/{ADMIN}/ResetMetrics": OPERATORS,
+    f"/{ADMIN}/TestProvider": OPERATORS,
     "/grpc.health.v1.Health/Check": EVERYBODY,
     "/grpc.health.v1.Health/Watch": EVERYBODY,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": EVERYBODY,
@@ -153,7 +157,9 @@ async def test_a_key_calls_the_rpcs_of_its_list_only() -> None:
 
 @given(
     roles=st.sets(st.sampled_from(list(Role))),
-    rpcs=st.lists(st.sampled_from(["*", "Complete", "Stream*", "*Complete", "List*", "complete", "", "?ealth"])),
+    rpcs=st.lists(
+        st.sampled_from(["*", "Complete", "Stream*", "*Complete", "List*", "complete", "", "?ealth", "Test*"])
+    ),
     method=st.sampled_from(sorted(methods.permissions())),
 )
 def test_lists_of_rpcs_only_take_away(roles: set[Role], rpcs: list[str], method: str) -> None:

@@ -1,8 +1,10 @@
-"""The Python client of LLM Gateway: `Client`, `AsyncClient` and what they take and give.
+"""The Python client of LLM Gateway: `Client`, `AsyncClient`, those of operators, and what they take and give.
 
-The generated stubs, the contract itself, are in `llmgateway.v1`; typed events of streams in `llmgateway.events`.
+The generated stubs, the contract itself, are in `llmgateway.v1` and `llmgateway.admin.v1`; typed events of streams in
+`llmgateway.events`.
 """
 
+from llmgateway.admin_client import AdminClient, AsyncAdminClient
 from llmgateway.async_client import AsyncClient
 from llmgateway.async_stream import AsyncStream
 from llmgateway.client import Client
@@ -36,6 +38,8 @@ from llmgateway.version import __version__
 
 __all__ = [
     "Aborted",
+    "AdminClient",
+    "AsyncAdminClient",
     "AsyncClient",
     "AsyncStream",
     "BrokenStream",

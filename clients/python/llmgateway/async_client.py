@@ -197,18 +197,23 @@ class AsyncClient:
 
     @property
     def _stub(self) -> LlmGatewayServiceAsyncStub:
-        """The stub, on a channel of the loop that first asks for it."""
+        channel = self._opened_channel()
+        if self._made_stub is None:
+            self._made_stub = LlmGatewayServiceStub(channel)
+        return self._made_stub
+
+    def _opened_channel(self) -> grpc.aio.Channel:
+        """Returns the channel, of the loop that first asks for it."""
         if self._closed:
             raise RuntimeError("the client is closed")
-        if self._made_stub is None:
+        if self._channel is None:
             reached, more = self._reached, self._interceptors
             self._channel = (
                 grpc.aio.insecure_channel(reached.target, reached.options, interceptors=more)
                 if reached.credentials is None
                 else grpc.aio.secure_channel(reached.target, reached.credentials, reached.options, interceptors=more)
             )
-            self._made_stub = LlmGatewayServiceStub(self._channel)
-        return self._made_stub
+        return self._channel
 
     async def _unary(self, method: Callable[..., Awaitable[R]], request: object, timeout: float | None) -> R:
         seconds = self._timeout if timeout is None else timeout

@@ -67,7 +67,8 @@ class Client:
             if reached.credentials is None
             else grpc.secure_channel(reached.target, reached.credentials, reached.options)
         )
-        self._open_stub = LlmGatewayServiceStub(grpc.intercept_channel(self._channel, *interceptors))
+        self._intercepted = grpc.intercept_channel(self._channel, *interceptors)
+        self._open_stub = LlmGatewayServiceStub(self._intercepted)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -192,9 +193,14 @@ class Client:
 
     @property
     def _stub(self) -> LlmGatewayServiceStub:
+        self._opened_channel()
+        return self._open_stub
+
+    def _opened_channel(self) -> grpc.Channel:
+        """Returns the channel with its interceptors."""
         if self._closed:
             raise RuntimeError("the client is closed")
-        return self._open_stub
+        return self._intercepted
 
     def _unary(self, method: Callable[..., R], request: object, timeout: float | None) -> R:
         seconds = self._timeout if timeout is None else timeout

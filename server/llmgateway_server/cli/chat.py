@@ -15,7 +15,9 @@ from llmgateway.events import PartStarted, ReasoningDelta, StreamEvent, TextDelt
 from llmgateway.messages import messages
 from llmgateway.v1 import message_pb2, reply_pb2
 from llmgateway_server.cli.complete import WHOLE, document, figures
-from llmgateway_server.cli.remote import Remote, Screen, exit_code, tell, write_json
+from llmgateway_server.cli.problems import Problem
+from llmgateway_server.cli.remote import Remote, problem_of, sent, write_json
+from llmgateway_server.cli.terminal import Screen
 
 PROMPT = "> "
 HELP = """\
@@ -101,7 +103,7 @@ class Chat:
         """Talks until the end of standard input or `/quit`. Without a person at it, the first failure is its end.
 
         Raises:
-            typer.Exit: a call failed and nobody is there to go on.
+            Problem: a call failed and nobody is there to go on.
         """
         person = sys.stdin.isatty()
         prompt = PROMPT if person and self._screen.terminal else ""
@@ -109,7 +111,7 @@ class Chat:
             try:
                 words = input(prompt).strip()
                 if words:
-                    self._take(words)
+                    self._take(sent(words, "the line"))
             except EOFError:
                 if prompt:
                     self._screen.line()
@@ -125,9 +127,14 @@ class Chat:
                 self._note("that holds bytes that are no text; nothing was sent")
             except GatewayError as error:
                 self._screen.end_line()
-                tell(error, self._client.target)
-                if not person:
-                    raise typer.Exit(exit_code(error)) from None
+                self._failed(problem_of(error, self._client.target), person=person)
+            except Problem as problem:
+                self._failed(problem, person=person)
+
+    def _failed(self, problem: Problem, *, person: bool) -> None:
+        if not person:
+            raise problem from None
+        problem.tell(as_json=self._as_json)
 
     def _take(self, words: str) -> None:
         if words.startswith("//"):
@@ -199,7 +206,7 @@ def run(remote: Remote, model: str, system: str, output: TextIO, *, as_json: boo
     """Holds a conversation over standard input and `output`.
 
     Raises:
-        typer.Exit: the client cannot be made, or a call failed and nobody is there to go on.
+        Problem: the client cannot be made, or a call failed and nobody is there to go on.
     """
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  # lets `input` edit lines and remember them, in memory alone

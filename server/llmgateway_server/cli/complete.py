@@ -12,7 +12,9 @@ from typing import Any, TextIO
 from llmgateway import Client, Reply, media
 from llmgateway.requests import CompleteOptions
 from llmgateway.v1 import message_pb2
-from llmgateway_server.cli.remote import Remote, Screen, json_of, lines_of_stdin, refuse, write_json
+from llmgateway_server.cli.problems import refuse
+from llmgateway_server.cli.remote import Remote, json_of, lines_of_stdin, sent, write_json
+from llmgateway_server.cli.terminal import Screen, working
 
 STDIN = "-"
 MOST_WORDS = 2
@@ -42,12 +44,14 @@ def question(
         options: of the completion.
 
     Raises:
-        typer.Exit: something cannot be used.
+        Problem: something cannot be used.
     """
     if len(words) > MOST_WORDS:
         refuse("give a model and a prompt, or the prompt alone: quote a prompt of several words")
     model, prompt = ("", STDIN, *words)[-2:] if len(words) != 1 else ("", words[0])
-    text = lines_of_stdin() if prompt == STDIN else prompt
+    text = lines_of_stdin() if prompt == STDIN else sent(prompt, "the prompt")
+    if not text.strip() and not images:
+        refuse("the prompt is empty")
     wanted = CompleteOptions(**options)
     if schema is not None:
         wanted["response_format"] = _schema(schema)
@@ -69,7 +73,7 @@ def run(
         verbose: say who answered, tokens, cost and times.
 
     Raises:
-        typer.Exit: the call failed.
+        Problem: the call failed.
     """
     screen, notes = Screen(output), Screen(errors)
     with remote.client() as client:
@@ -115,7 +119,8 @@ def _seconds(microseconds: int) -> str:
 
 
 def _whole(client: Client, asked: Question, timeout_s: float | None, screen: Screen | None) -> Reply:
-    reply = client.complete(asked.model, ("user", asked.parts), timeout=timeout_s, **asked.options)
+    with working("waiting for the answer"):
+        reply = client.complete(asked.model, ("user", asked.parts), timeout=timeout_s, **asked.options)
     if screen is not None:
         screen.write(reply.text)
     return reply

@@ -1,77 +1,58 @@
-"""`llmgateway embed`, `health` and `stats`: numbers, as tables for people and as JSON for programs."""
+"""`llmgateway health` and `stats`: how a gateway is and what it did, as tables for people and JSON for programs."""
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from io import StringIO
 from typing import TextIO
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from llmgateway.requests import Period
 from llmgateway.v1 import status_pb2
-from llmgateway_server.cli.remote import (
-    EXIT_FAILED,
-    Remote,
-    Screen,
-    json_of,
-    lines_of_stdin,
-    printable,
-    refuse,
-    write_json,
+from llmgateway_server.cli.problems import EXIT_FAILED
+from llmgateway_server.cli.remote import Remote, json_of, write_json
+from llmgateway_server.cli.tables import UNKNOWN, Cell, Column, Table, show
+from llmgateway_server.cli.terminal import Screen
+
+STATUS_COLOURS = {"HEALTHY": "green", "DEGRADED": "yellow", "UNHEALTHY": "red", "UNKNOWN": None}
+HEALTH = (
+    Column("PROVIDER"),
+    Column("VENDOR", rank=3),
+    Column("STATUS"),
+    Column("ATTEMPTS", right=True, rank=2),
+    Column("SUCCESS", right=True),
+    Column("MEAN", right=True),
+    Column("FIRST TOKEN", right=True, rank=4),
+    Column("FAILED IN A ROW", right=True, rank=1),
 )
-
-PLAIN_WIDTH = 10_000
-"""Columns where the output is no terminal: a line is never broken or cut, so that `grep` finds all of a row."""
-SHOWN_VALUES = 4
-UNKNOWN = "-"
-STATUS_STYLES = {"HEALTHY": "green", "DEGRADED": "yellow", "UNHEALTHY": "red", "UNKNOWN": "dim"}
-
-
-def embed(
-    remote: Remote, model: str, texts: Sequence[str], output: TextIO, *, dimensions: int | None, as_json: bool
-) -> None:
-    """Writes a JSON array with one vector per text, in their order; on a terminal their first values.
-
-    Args:
-        remote: the gateway.
-        model: of the vectors.
-        texts: empty: the lines of standard input that are not empty.
-        output: gets the vectors.
-        dimensions: length of the vectors, where the model can choose.
-        as_json: JSON on a terminal too.
-
-    Raises:
-        typer.Exit: the call failed, or there is no text.
-    """
-    wanted = list(texts) or [line for line in lines_of_stdin().splitlines() if line.strip()]
-    if not wanted:
-        refuse("there is no text: give it as an argument or through a pipe")
-    with remote.client() as client:
-        vectors = client.embed(model, wanted, dimensions=dimensions, timeout=remote.timeout_s).vectors
-    screen = Screen(output)
-    if as_json or not screen.terminal:
-        rows = ",\n ".join(json.dumps([_shortest(value) for value in vector]) for vector in vectors)
-        output.write(f"[{rows}]\n")
-        return
-    for vector in vectors:
-        more = ", …" if len(vector) > SHOWN_VALUES else ""
-        values = ", ".join(f"{value:.4f}" for value in vector[:SHOWN_VALUES])
-        screen.write(f"{len(vector)} dimensions  ", bold=True)
-        screen.write(f"[{values}{more}]\n")
+PROVIDERS = (
+    Column("PROVIDER"),
+    Column("ATTEMPTS", right=True),
+    Column("SUCCESS", right=True),
+    Column("MEAN", right=True, rank=1),
+    Column("P95", right=True, rank=3),
+    Column("FIRST TOKEN", right=True, rank=4),
+    Column("TOKENS IN", right=True, rank=2),
+    Column("TOKENS OUT", right=True, rank=2),
+    Column("COST", right=True),
+)
+MODELS = (
+    Column("MODEL"),
+    Column("CALLS", right=True),
+    Column("SUCCESS", right=True),
+    Column("MEAN", right=True, rank=1),
+    Column("TOKENS IN", right=True, rank=2),
+    Column("TOKENS OUT", right=True, rank=2),
+    Column("COST", right=True),
+)
 
 
 def health(remote: Remote, provider: str, output: TextIO, *, as_json: bool) -> None:
     """Writes how the gateway and its providers are.
 
     Raises:
-        typer.Exit: the call failed; or the gateway, or the provider that was asked for, does not work.
+        Problem: the call failed.
+        typer.Exit: the gateway, or the provider that was asked for, does not work.
     """
     with remote.client() as client:
         found = client.health(provider=provider, timeout=remote.timeout_s)
@@ -89,7 +70,7 @@ def stats(remote: Remote, provider: str, period: Period | None, output: TextIO, 
     """Writes the figures of the gateway's process, over a period or since its start.
 
     Raises:
-        typer.Exit: the call failed.
+        Problem: the call failed.
     """
     with remote.client() as client:
         found = client.metrics(provider=provider, period=period, timeout=remote.timeout_s)
@@ -99,43 +80,52 @@ def stats(remote: Remote, provider: str, period: Period | None, output: TextIO, 
         _show_stats(found, output)
 
 
+def reset(remote: Remote, output: TextIO, *, as_json: bool) -> None:
+    """Forgets the figures of the gateway and writes what was forgotten.
+
+    Raises:
+        Problem: the call failed.
+    """
+    with remote.client() as client:
+        found = client.reset_metrics(timeout=remote.timeout_s)
+    if as_json:
+        write_json(json_of(found, zeros=True), output)
+        return
+    counted_s = found.reset_at.ToSeconds() - found.counted_since.ToSeconds()
+    Screen(output).write(f"calls forgotten: {found.forgotten_call_count:,}, counted over {_duration(counted_s)}\n")
+
+
 def _show_health(found: status_pb2.HealthResponse, output: TextIO) -> None:
     screen = Screen(output)
     status = _status(found.status)
     screen.write("gateway  ", bold=True)
-    screen.write("DRAINING" if found.draining else status, fg=_colour(status))
+    screen.write("DRAINING" if found.draining else status, fg=STATUS_COLOURS[status])
     screen.write(f"  version {found.version}, up {_duration(found.uptime_s)}, {found.in_flight_call_count} in flight\n")
-    table = _table(["PROVIDER", "VENDOR", "STATUS"], ["ATTEMPTS", "SUCCESS", "MEAN", "FIRST TOKEN", "FAILED IN A ROW"])
+    table = Table(HEALTH)
     for each in found.providers:
         status = _status(each.status)
-        table.add_row(
-            _cell(each.provider),
-            _cell(each.vendor),
-            f"[{STATUS_STYLES[status]}]{status}[/]",
+        row = (
+            each.provider,
+            each.vendor,
+            Cell(status, STATUS_COLOURS[status]),
             f"{each.attempt_count:,}",
             _percent(each.success_rate if each.HasField("success_rate") else None),
             _ms(each.average_latency_ms if each.HasField("average_latency_ms") else None),
             _ms(each.average_time_to_first_token_ms if each.HasField("average_time_to_first_token_ms") else None),
             f"{each.consecutive_failure_count:,}",
         )
-    _print([table], output)
+        table.rows.append(row)
+    show([table], output)
 
 
 def _show_stats(found: status_pb2.MetricsResponse, output: TextIO) -> None:
-    tables = []
+    tables: list[Table] = []
     if found.HasField("calls"):
-        calls = _table(["CALLS"], [])
-        calls.show_header = False
-        calls.add_column()
-        for name, value in _call_rows(found):
-            calls.add_row(f"[bold]{name}[/]", value)
-        tables.append(calls)
-    providers = _table(
-        ["PROVIDER"], ["ATTEMPTS", "SUCCESS", "MEAN", "P95", "FIRST TOKEN", "TOKENS IN", "TOKENS OUT", "COST"]
-    )
+        tables.append(Table((Column("name"), Column("value")), [*_call_rows(found)], header=False))
+    providers = Table(PROVIDERS)
     for each in found.providers:
-        providers.add_row(
-            _cell(each.provider),
+        row = (
+            each.provider,
             f"{each.attempt_count:,}",
             _percent(each.success_rate if each.HasField("success_rate") else None),
             _ms(each.average_latency_ms if each.HasField("average_latency_ms") else None),
@@ -145,12 +135,13 @@ def _show_stats(found: status_pb2.MetricsResponse, output: TextIO) -> None:
             f"{each.output_token_count:,}",
             _usd(each.cost.nano_usd),
         )
+        providers.rows.append(row)
     tables.append(providers)
     if found.top_models:
-        models = _table(["MODEL"], ["CALLS", "SUCCESS", "MEAN", "TOKENS IN", "TOKENS OUT", "COST"])
+        models = Table(MODELS)
         for model in found.top_models:
-            models.add_row(
-                _cell(model.model),
+            line = (
+                model.model,
                 f"{model.call_count:,}",
                 _percent(model.success_rate if model.HasField("success_rate") else None),
                 _ms(model.average_latency_ms if model.HasField("average_latency_ms") else None),
@@ -158,8 +149,9 @@ def _show_stats(found: status_pb2.MetricsResponse, output: TextIO) -> None:
                 f"{model.output_token_count:,}",
                 _usd(model.cost.nano_usd),
             )
+            models.rows.append(line)
         tables.append(models)
-    _print(tables, output)
+    show(tables, output)
 
 
 def _call_rows(found: status_pb2.MetricsResponse) -> list[tuple[str, str]]:
@@ -188,40 +180,11 @@ def _call_rows(found: status_pb2.MetricsResponse) -> list[tuple[str, str]]:
     ]
 
 
-def _table(left: Iterable[str], right: Iterable[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in left:
-        table.add_column(name, overflow="fold")
-    for name in right:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _print(tables: Iterable[Table], output: TextIO) -> None:
-    terminal = output.isatty()
-    console = Console(file=output if terminal else StringIO(), width=None if terminal else PLAIN_WIDTH, highlight=False)
-    for number, table in enumerate(table for table in tables if table.row_count):
-        if number:
-            console.print()
-        console.print(table)
-    if isinstance(console.file, StringIO):
-        output.writelines(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
-
-
-def _cell(text: str) -> str:
-    return escape(printable(text))
-
-
 def _status(value: status_pb2.HealthStatus.ValueType) -> str:
     """Returns a status as a word; one that is newer than this client, or none yet, is UNKNOWN."""
     names = {number: name.removeprefix("HEALTH_STATUS_") for name, number in status_pb2.HealthStatus.items()}
     name = names.get(value, "")
-    return name if name in STATUS_STYLES else "UNKNOWN"
-
-
-def _colour(status: str) -> str | None:
-    style = STATUS_STYLES[status]
-    return None if style == "dim" else style
+    return name if name in STATUS_COLOURS else "UNKNOWN"
 
 
 def _percent(share: float | None) -> str:
@@ -242,12 +205,3 @@ def _duration(seconds: int) -> str:
     minutes, left = divmod(rest, 60)
     found = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (left, "s")) if count]
     return " ".join(found[:2]) or "0 s"
-
-
-def _shortest(value: float) -> float:
-    """Returns the number with the fewest digits that is the same in single precision, as vectors travel."""
-    wire = struct.pack("<f", value)
-    return next(
-        (short for digits in range(6, 10) if struct.pack("<f", short := float(f"{value:.{digits}g}")) == wire),
-        value,
-    )

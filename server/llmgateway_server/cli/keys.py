@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from llmgateway_server.admission.keys import new_key
 from llmgateway_server.core.principal import Role
@@ -12,11 +14,11 @@ TENANT = "[a-zA-Z0-9_.-]{1,64}"
 """As `auth.keys.tenant` wants it."""
 
 
-def new_key_text(tenant: str, roles: list[str], pepper: Secret) -> tuple[str, str]:
+def new_key_entry(tenant: str, roles: list[str], pepper: Secret) -> tuple[str, dict[str, Any]]:
     """Makes a key.
 
     Returns:
-        The key, and its entry for the configuration file as YAML.
+        The key, and its entry below `auth.keys` of the configuration: id, hash, tenant, roles.
 
     Raises:
         ValueError: there is no such role, or the tenant's name cannot stand in a configuration.
@@ -27,15 +29,19 @@ def new_key_text(tenant: str, roles: list[str], pepper: Secret) -> tuple[str, st
     if re.fullmatch(TENANT, tenant) is None:
         raise ValueError(f"a tenant's name must match {TENANT}")
     made = new_key(pepper)
-    entry = "\n".join(
+    return made.key.reveal(), {"id": made.key_id, "hash": made.key_hash, "tenant": tenant, "roles": roles}
+
+
+def yaml_of(entry: Mapping[str, Any]) -> str:
+    """Returns the entry of a key as it stands in a configuration file."""
+    return "\n".join(
         (
             "auth:",
             "  keys:",
             # Quoted: YAML would read an id such as 12345678 or a tenant such as "no" as something else than text.
-            f'    - id: "{made.key_id}"',
-            f'      hash: "{made.key_hash}"',
-            f'      tenant: "{tenant}"',
-            f"      roles: [{', '.join(roles)}]",
+            f'    - id: "{entry["id"]}"',
+            f'      hash: "{entry["hash"]}"',
+            f'      tenant: "{entry["tenant"]}"',
+            f"      roles: [{', '.join(entry['roles'])}]",
         )
     )
-    return made.key.reveal(), entry

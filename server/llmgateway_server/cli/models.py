@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from io import StringIO
 from typing import Any, TextIO
 
 import msgspec
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from llmgateway_server.cli.tables import UNKNOWN, Cell, Column, Table, show
 from llmgateway_server.core.money import Price
 from llmgateway_server.core.targets import Model, ModelStatus, Target
 from llmgateway_server.providers.prices import PICO_PER_USD_PER_MILLION
 
-PLAIN_WIDTH = 10_000
-"""Columns where the output is no terminal: a line is never broken or cut, so that `grep` finds all of a row."""
-STYLES = {ModelStatus.READY: "green", ModelStatus.DEPRECATED: "yellow", ModelStatus.NOT_READY: "red"}
+COLOURS = {ModelStatus.READY: "green", ModelStatus.DEPRECATED: "yellow", ModelStatus.NOT_READY: "red"}
+COLUMNS = (
+    Column("NAME"),
+    Column("PROVIDER", rank=1),
+    Column("STATUS"),
+    Column("TIER", rank=5),
+    Column("CONTEXT", right=True, rank=2),
+    Column("OUTPUT", right=True, rank=4),
+    Column("$ IN/M", right=True, rank=2),
+    Column("$ OUT/M", right=True, rank=2),
+    Column("CAPABILITIES", rank=7, least=16),
+    Column("REASON", rank=6, least=16),
+)
 
 
 def of_provider(models: Iterable[Model], provider: str) -> list[Model]:
@@ -28,38 +35,29 @@ def of_provider(models: Iterable[Model], provider: str) -> list[Model]:
 
 def show_table(models: Iterable[Model], output: TextIO) -> None:
     """Writes one row per model: in colour and as wide as a terminal, as aligned plain text elsewhere."""
-    terminal = output.isatty()
-    console = Console(file=output if terminal else StringIO(), width=None if terminal else PLAIN_WIDTH, highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    for name in ("NAME", "PROVIDER", "STATUS", "TIER"):
-        table.add_column(name, no_wrap=not terminal)
-    for name in ("CONTEXT", "OUTPUT", "$ IN/M", "$ OUT/M"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("CAPABILITIES", no_wrap=not terminal)
-    table.add_column("REASON", no_wrap=not terminal)
-    for model in models:
-        price = model.targets[0].price
-        table.add_row(
-            escape(model.name),
-            ", ".join(dict.fromkeys(target.provider for target in model.targets)),
-            f"[{STYLES[model.status]}]{model.status}[/]",
-            model.tier or "-",
-            _count(model.context_token_count),
-            _count(model.max_output_token_count),
-            "unpriced" if price is None else _usd(price.input_pico_usd),
-            "unpriced" if price is None else _usd(price.output_pico_usd),
-            " ".join(sorted(model.capabilities)).lower() or "-",
-            escape(model.status_reason),
-        )
-    console.print(table)
-    if isinstance(console.file, StringIO):
-        output.writelines(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+    show([Table(COLUMNS, [_row(model) for model in models])], output)
 
 
 def write_json(models: Iterable[Model], output: TextIO) -> None:
     """Writes one JSON array; its objects have the field names of the contract's `Model` where there is one."""
     document = [_document(model) for model in models]
     output.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+
+
+def _row(model: Model) -> tuple[str | Cell, ...]:
+    price = model.targets[0].price
+    return (
+        model.name,
+        ", ".join(dict.fromkeys(target.provider for target in model.targets)),
+        Cell(str(model.status), COLOURS[model.status]),
+        model.tier or UNKNOWN,
+        _count(model.context_token_count),
+        _count(model.max_output_token_count),
+        "unpriced" if price is None else _usd(price.input_pico_usd),
+        "unpriced" if price is None else _usd(price.output_pico_usd),
+        " ".join(sorted(model.capabilities)).lower() or UNKNOWN,
+        model.status_reason,
+    )
 
 
 def _document(model: Model) -> dict[str, Any]:
@@ -108,4 +106,4 @@ def _usd(pico_usd: int) -> str:
 
 
 def _count(tokens: int | None) -> str:
-    return "-" if tokens is None else f"{tokens:,}"
+    return UNKNOWN if tokens is None else f"{tokens:,}"

@@ -1,55 +1,23 @@
-"""The command line as a client: how the gateway is reached, what is said when a call fails, and the exit codes."""
+"""The command line as a client: how the gateway is reached, and what is said when a call fails."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-import typer
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
+from llmgateway_server.cli.problems import BY_ERROR, Problem, refuse
+from llmgateway_server.cli.terminal import printable
 
-from llmgateway import (
-    Cancelled,
-    Client,
-    DeadlineExceeded,
-    FailedPrecondition,
-    GatewayError,
-    InvalidRequest,
-    NotFound,
-    PermissionDenied,
-    ResourceExhausted,
-    Unauthenticated,
-    Unavailable,
-)
-from llmgateway.errors import UNSPECIFIED
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_CANCELLED = 130
-EXIT_CODES: Mapping[type[GatewayError], int] = MappingProxyType(
-    {
-        GatewayError: EXIT_FAILED,
-        InvalidRequest: 3,
-        NotFound: 3,
-        FailedPrecondition: 3,
-        Unauthenticated: 4,
-        PermissionDenied: 4,
-        ResourceExhausted: 5,
-        DeadlineExceeded: 6,
-        Cancelled: EXIT_CANCELLED,
-    }
-)
-"""Exit code by class of error; a class that is missing has that of the nearest class above it."""
+    from llmgateway import AdminClient, GatewayError
 
-_CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 _OPTIONS = {"insecure=True": "--insecure", "tls=True, ca and client_cert": "--tls and --ca", "tls=True": "--tls"}
 """What the client calls its arguments, and their options here."""
 
@@ -67,14 +35,16 @@ class Remote:
     """Seconds for a call. None: the client's defaults."""
 
     @contextmanager
-    def client(self) -> Iterator[Client]:
-        """Opens a client for the block; what fails inside is told on standard error and ends the command.
+    def client(self) -> Iterator[AdminClient]:
+        """Opens a client for the block; what fails inside ends the command.
 
         Raises:
-            typer.Exit: with the code of the failure.
+            Problem: a call failed, or was called wrongly.
         """
+        from llmgateway import AdminClient, GatewayError
+
         try:
-            client = Client(self.target or None, tls=self.tls or None, ca=self.ca, insecure=self.insecure)
+            client = AdminClient(self.target or None, tls=self.tls or None, ca=self.ca, insecure=self.insecure)
         except OSError as error:
             refuse(f"--ca: {error.strerror or 'it cannot be read'}")
         except ValueError as error:
@@ -86,74 +56,54 @@ class Remote:
             try:
                 yield client
             except GatewayError as error:
-                tell(error, client.target)
-                raise typer.Exit(exit_code(error)) from None
+                raise problem_of(error, client.target) from None
+            except UnicodeEncodeError:
+                refuse("an argument holds bytes that are no text")
             except (TypeError, ValueError) as error:
                 refuse(str(error))
-            except KeyboardInterrupt:
-                typer.echo("\nllmgateway: CANCELLED", err=True)
-                raise typer.Exit(EXIT_CANCELLED) from None
-
-
-class Screen:
-    """Writes for people: in colour on a terminal, plain elsewhere. A terminal gets no control characters of others."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.terminal = stream.isatty()
-        self._stream = stream
-        self._colour = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self._fresh = True
-
-    def write(self, text: str, **style: Any) -> None:
-        """Writes at once.
-
-        Args:
-            text: words, perhaps of a model.
-            style: as `typer.style` takes it.
-        """
-        shown = printable(text) if self.terminal else text
-        if shown:
-            self._fresh = shown.endswith("\n")
-            self._stream.write(typer.style(shown, **style) if self._colour and style else shown)
-            self._stream.flush()
-
-    def line(self, text: str = "", **style: Any) -> None:
-        """Writes a line of its own."""
-        self.end_line()
-        self.write(text, **style)
-        self._stream.write("\n")
-        self._stream.flush()
-        self._fresh = True
-
-    def end_line(self) -> None:
-        """Goes to the beginning of a line, if it is not there."""
-        if not self._fresh:
-            self._stream.write("\n")
-            self._stream.flush()
-            self._fresh = True
-
-
-def printable(text: str) -> str:
-    """Returns a text without control characters, which could command a terminal; tabs and line ends stay."""
-    return text.translate(_CONTROL)
 
 
 def exit_code(error: GatewayError) -> int:
     """Returns the code that a failed call ends the command with."""
-    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+    return next(BY_ERROR[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in BY_ERROR)
 
 
-def tell(error: GatewayError, target: str) -> None:
-    """Writes a failure on standard error, as one line."""
-    typer.echo(error_line(error, target), err=True)
+def problem_of(error: GatewayError, target: str) -> Problem:
+    """Returns what a failed call is told as.
+
+    Args:
+        error: of the client.
+        target: where the gateway was looked for.
+    """
+    more = {
+        "violations": [
+            {"field": each.field, "description": each.description, "reason": each.reason} for each in error.violations
+        ],
+        "alternatives": list(error.alternatives),
+        "request_id": error.request_id,
+    }
+    return Problem(
+        error.reason,
+        error.code.name,
+        error.message,
+        exit_code(error),
+        line=error_line(error, target),
+        retry_after_s=error.retry_delay_s,
+        attempts=[json_of(each) for each in error.attempts],
+        more=more,
+    )
 
 
 def error_line(error: GatewayError, target: str) -> str:
     """Returns a failure as one line: reason, message, and what can be done about it.
 
     Args:
+        error: of the client.
         target: where the gateway was looked for.
     """
+    from llmgateway import Unavailable
+    from llmgateway.errors import UNSPECIFIED
+
     silent = error.reason == UNSPECIFIED
     hints = [
         *(f"{each.field}: {each.description}" for each in error.violations),
@@ -168,22 +118,15 @@ def error_line(error: GatewayError, target: str) -> str:
     return printable(" ".join(f"llmgateway: {error.code.name if silent else error.reason}: {said}".split()))
 
 
-def refuse(message: str) -> NoReturn:
-    """Ends the command because of how it was called.
-
-    Raises:
-        typer.Exit: always.
-    """
-    typer.echo(f"llmgateway: {message}", err=True)
-    raise typer.Exit(EXIT_USAGE)
-
-
 def json_of(message: Message, *, zeros: bool = False) -> dict[str, Any]:
     """Returns a message as protobuf's JSON, with the names of the protos; 64-bit numbers are text there.
 
     Args:
+        message: of the contract.
         zeros: also fields that have no presence and hold their default.
     """
+    from google.protobuf.json_format import MessageToDict
+
     return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=zeros)
 
 
@@ -197,11 +140,26 @@ def lines_of_stdin() -> str:
     """Returns what stands on standard input.
 
     Raises:
-        typer.Exit: it is a terminal, where nobody knows that something is waited for, or no UTF-8.
+        Problem: it is a terminal, where nobody knows that something is waited for, or it holds no text.
     """
     if sys.stdin.isatty():
         refuse("there is no text: give it as an argument or through a pipe")
     try:
-        return sys.stdin.read()
+        return sent(sys.stdin.read(), "standard input")
     except UnicodeDecodeError:
-        refuse("standard input is not UTF-8")
+        refuse(f"standard input is not {sys.stdin.encoding.upper()}")
+
+
+def sent(text: str, name: str) -> str:
+    """Returns a text that can be sent.
+
+    Args:
+        text: of the caller.
+        name: what it is, for the message.
+
+    Raises:
+        Problem: it holds bytes that are no text in the locale's encoding.
+    """
+    if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+        refuse(f"{name} holds bytes that are no text")
+    return text

@@ -1,21 +1,21 @@
-"""Runs a gateway in this process until it is told to stop."""
+"""Runs a gateway until it is told to stop: in this process, or as the parent of its workers."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
-from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 from llmgateway_server.app import App
 from llmgateway_server.config.environment import not_understood
 from llmgateway_server.config.load import ConfigError
 from llmgateway_server.config.settings import Settings
 from llmgateway_server.observe import log
+from llmgateway_server.workers.lifetime import let_end, run_loop, settle_memory
+from llmgateway_server.workers.supervisor import StartError, Supervisor
 
-T = TypeVar("T")
+__all__ = ["run", "run_loop"]
 
 
 def run(settings: Settings, environment: Mapping[str, str]) -> int:
@@ -26,50 +26,50 @@ def run(settings: Settings, environment: Mapping[str, str]) -> int:
     log.configure(settings.log)
     if unknown := not_understood(environment):
         log.logger("config").warning("environment variables are not understood yet", names=unknown)
+    serve = _serve_with_workers if settings.server.workers > 1 else _serve
     try:
-        return run_loop(_serve(settings, environment))
+        run_loop(serve(settings, environment))
     except ConfigError as error:
-        sys.stderr.write(f"llmgateway: {error}\n")
-        return 2
+        return _failed(error, 2)
     except OSError as error:
-        sys.stderr.write(f"llmgateway: {error}\n")
-        return 1
+        return _failed(error, 1)
+    except StartError as error:
+        return _failed(error, error.exit_code)
+    return 0
 
 
-def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine on uvloop where it is installed, otherwise on asyncio."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
-
-
-async def _serve(settings: Settings, environment: Mapping[str, str]) -> int:
+async def _serve(settings: Settings, environment: Mapping[str, str]) -> None:
     app = App(settings, environment)
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
+    signals = _signals()
     address = await app.start()
-    # What is loaded now stays for good. Left to itself, the collector walks all of it now and then, for 15 to 35 ms.
-    gc.collect()
-    gc.freeze()
+    settle_memory()
+    _announce(settings, address)
+    first = await signals.get()
+    # Ctrl-C means a person at a terminal: there is no load balancer to wait for.
+    delay_s = settings.server.drain_delay_s if first is signal.SIGTERM else 0.0
+    await let_end(app, delay_s, signals.get())
+
+
+async def _serve_with_workers(settings: Settings, environment: Mapping[str, str]) -> None:
+    signals = _signals()
+    await Supervisor(settings, environment).run(signals, lambda address: _announce(settings, address))
+
+
+def _signals() -> asyncio.Queue[signal.Signals]:
+    """Returns where the signals to stop arrive from now on."""
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    return signals
+
+
+def _announce(settings: Settings, address: str) -> None:
     if settings.server.exposed:
         sys.stderr.write(f"llmgateway: WARNING: PLAINTEXT on {address}: keys and prompts can be read on the way\n")
     sys.stderr.write(f"llmgateway is serving on {address}\n")
     sys.stderr.flush()
-    first = await signals.get()
-    # Ctrl-C means a person at a terminal: there is no load balancer to wait for.
-    delay_s = settings.server.drain_delay_s if first is signal.SIGTERM else 0.0
-    draining = asyncio.create_task(app.drain(delay_s=delay_s))
-    second = asyncio.create_task(signals.get())
-    await asyncio.wait({draining, second}, return_when=asyncio.FIRST_COMPLETED)
-    if draining.done():
-        second.cancel()
-        await draining
-        return 0
-    draining.cancel()
-    await asyncio.wait({draining})
-    await app.stop()
-    return 0
+
+
+def _failed(error: Exception, exit_code: int) -> int:
+    sys.stderr.write(f"llmgateway: {error}\n")
+    return exit_code

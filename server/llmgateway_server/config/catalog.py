@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from llmgateway_server.config.load import ConfigError
-from llmgateway_server.config.settings import ModelSettings, PriceSettings, RateSettings, TargetSettings
+from llmgateway_server.config.mistakes import ConfigError, Mistake, Path, dotted
+from llmgateway_server.config.settings import ModelSettings, PriceSettings, RateSettings, Settings, TargetSettings
+from llmgateway_server.core.errors import RequestError
 from llmgateway_server.core.money import Price, Rates, RateTier
+from llmgateway_server.core.requests import Operation
 from llmgateway_server.core.targets import Model, Target
-from llmgateway_server.providers.models import dialect_names, model_of, target_of
+from llmgateway_server.providers.models import dialect_names, joined, model_of, target_of
 from llmgateway_server.providers.prices import pico_usd
 from llmgateway_server.providers.provider import Provider
+from llmgateway_server.routing.catalog import Catalog
 
 
-def configured_models(
-    settings: Mapping[str, ModelSettings], providers: Mapping[str, Provider], brought: Iterable[Model]
-) -> list[Model]:
-    """Returns the models of the configuration, in its order.
+def catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
+    """Returns the catalogue of a configuration.
 
     Args:
-        settings: by public name.
+        settings: models and default model.
         providers: the accounts by name; those that targets name are among them.
-        brought: the models that the accounts bring by themselves.
 
     Raises:
-        ConfigError: a model without targets is none that an account brings, or a target's dialect is none that its
-            vendor speaks.
+        ConfigError: with all that `mistakes` yields, one a line.
     """
-    known = {model.name: model for model in brought}
-    return [_model(name, each, providers, known) for name, each in settings.items()]
+    if wrong := list(mistakes(settings, providers)):
+        raise ConfigError("\n".join(f"{dotted(each.path)}: {each.text}" for each in wrong))
+    return _built(settings, providers, _brought(providers))
+
+
+def mistakes(settings: Settings, providers: Mapping[str, Provider]) -> Iterator[Mistake]:
+    """Yields what the catalogue cannot be made of.
+
+    A model without targets is none that an account brings; a target's dialect is none that its vendor speaks; the
+    default model is none of the catalogue. The last is told only where the models themselves are good.
+
+    Args:
+        settings: models and default model.
+        providers: the accounts by name; targets of others are passed over, `consistency` tells them.
+    """
+    brought = _brought(providers)
+    known = {model.name for model in brought}
+    found = [each for name, model in settings.models.items() for each in _wrong(name, model, providers, known)]
+    yield from found
+    targets = (target for model in settings.models.values() for target in model.targets)
+    if settings.default_model and not found and all(target.provider in providers for target in targets):
+        try:
+            _built(settings, providers, brought).describe(settings.default_model)
+        except RequestError:
+            yield Mistake(("default_model",), f"there is no model {settings.default_model}")
 
 
 def price_from(settings: PriceSettings) -> Price:
@@ -40,15 +62,45 @@ def price_from(settings: PriceSettings) -> Price:
     return Price.of(_rates(settings), version=settings.version, tiers=tiers)
 
 
+def _brought(providers: Mapping[str, Provider]) -> list[Model]:
+    """Returns the models that the accounts bring by themselves."""
+    return joined(model for provider in providers.values() for model in provider.models())
+
+
+def _wrong(
+    name: str, settings: ModelSettings, providers: Mapping[str, Provider], known: Collection[str]
+) -> Iterator[Mistake]:
+    """Yields what is wrong with one model; `known` are the names that accounts bring."""
+    path: Path = ("models", name)
+    if not settings.targets and name not in known:
+        yield Mistake(path, "targets are needed, no provider brings a model of this name")
+    for at, target in enumerate(settings.targets):
+        provider = providers.get(target.provider)
+        spoken = frozenset[str]() if provider is None else dialect_names(provider.vendor)
+        if provider is not None and target.dialect and target.dialect not in spoken:
+            text = f"must be one of {', '.join(sorted(spoken)) or 'none'}"
+            yield Mistake((*path, "targets", at, "dialect"), text)
+
+
+def _built(settings: Settings, providers: Mapping[str, Provider], brought: Iterable[Model]) -> Catalog:
+    known = {model.name: model for model in brought}
+    models = [*known.values(), *(_model(name, each, providers, known) for name, each in settings.models.items())]
+    defaults = {}
+    if settings.default_model:
+        defaults[Operation.COMPLETE] = defaults[Operation.COUNT_TOKENS] = settings.default_model
+    for model in models:
+        for operation in model.operations:
+            defaults.setdefault(operation, model.name)
+    return Catalog(providers, models, defaults)
+
+
 def _model(name: str, settings: ModelSettings, providers: Mapping[str, Provider], known: Mapping[str, Model]) -> Model:
     if settings.targets:
-        targets = tuple(_target(name, each, providers[each.provider].vendor) for each in settings.targets)
+        targets = tuple(_target(each, providers[each.provider].vendor) for each in settings.targets)
         operations = frozenset.intersection(*(providers[target.provider].operations for target in targets))
         model = model_of(name, targets, operations, settings.aliases)
-    elif name in known:
-        model = replace(known[name], aliases=(*known[name].aliases, *settings.aliases))
     else:
-        raise ConfigError(f"models.{name}: targets are needed, no provider brings a model of this name")
+        model = replace(known[name], aliases=(*known[name].aliases, *settings.aliases))
     changes = _changes(settings)
     if settings.status is not None or settings.status_reason:
         changes["status_reason"] = settings.status_reason
@@ -73,9 +125,7 @@ def _changes(settings: ModelSettings) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value is not None}
 
 
-def _target(name: str, settings: TargetSettings, vendor: str) -> Target:
-    if settings.dialect and settings.dialect not in (spoken := dialect_names(vendor)):
-        raise ConfigError(f"models.{name}: dialect must be one of {', '.join(sorted(spoken)) or 'none'}")
+def _target(settings: TargetSettings, vendor: str) -> Target:
     target = target_of(settings.provider, vendor, settings.model)
     return replace(
         target,

@@ -33,6 +33,7 @@ def mistakes(data: Any) -> Iterator[Mistake]:
         yield from _model(("models", str(name)), model, providers)
     yield from _callers(data)
     yield from _door(data)
+    yield from _telling(data)
 
 
 def _model(path: Path, model: Any, providers: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -78,6 +79,12 @@ def _door(data: Any) -> Iterator[Mistake]:
         yield Mistake(
             ("server", "listen"), "without keys only a loopback address can be served: see auth.keys, auth.certificates"
         )
+
+
+def _telling(data: Any) -> Iterator[Mistake]:
+    """Yields what would not be told although somebody asked for it."""
+    if _text(_names(data, "telemetry"), "content") == "masked" and data.get("records") is False:
+        yield Mistake(("telemetry", "content"), "records is false: no content would be written")
 
 
 def _is_local(listen: Any) -> bool:

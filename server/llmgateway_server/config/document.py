@@ -63,13 +63,6 @@ class Document:
         lines = (": ".join(filter(None, (str(origin), dotted(each.path), each.text))) for origin, each in placed)
         return "\n".join(dict.fromkeys(lines))
 
-    def placed(self, text: str) -> str:
-        """Puts the place before a text that begins with the path of a setting."""
-        known = {dotted(path): path for path in self._origins}
-        near = (each for each in known if text.startswith((f"{each}:", f"{each}.", f"{each}[")))
-        path = known.get(max(near, key=len, default=""), ())
-        return f"{self.place(path)}: {text}"
-
 
 def parts(data: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yields everything inside `data` with its path, the outer before the inner; not `data` itself."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmgateway_server.config import otel_variables
 from llmgateway_server.config.document import Document
 from llmgateway_server.config.mistakes import Mistake, Origin
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
@@ -96,6 +97,7 @@ VARIABLES = (
         _primary,
     ),
     Variable("ENABLE_LLM_FAILOVER", "`false`: `max_attempts` is 1; every call gets one attempt.", _failover),
+    *(Variable(*row) for row in otel_variables.VARIABLES),
 )
 NOT_UNDERSTOOD: Mapping[str, str] = {
     "OPENAI_ORGANIZATION": "OpenAI bills the key's own organisation; no other can be named.",

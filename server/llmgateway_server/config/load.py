@@ -25,6 +25,7 @@ __all__ = [
     "from_environment",
     "from_file",
     "load",
+    "load_usable",
     "resolve_secret",
     "secret_source",
 ]
@@ -40,18 +41,58 @@ class Loaded:
     document: Document
 
 
-def load(path: Path | None, variables: Mapping[str, str], *, listen: str = "", insecure: bool = False) -> Loaded:
-    """Reads the settings that a command works with.
+def load(
+    path: Path | None, variables: Mapping[str, str], *, listen: str = "", insecure: bool = False, workers: int = 0
+) -> Loaded:
+    """Reads settings that are well formed and fit together; whether they lead anywhere is not looked at.
 
     Args:
         path: of a YAML file, if there is one.
         variables: the environment.
         listen: instead of what is configured; empty: nothing is.
         insecure: allows plaintext beyond loopback, whatever is configured.
+        workers: instead of what is configured; 0: nothing is.
 
     Raises:
         ConfigError: with every mistake, one a line, each with its place.
     """
+    document, mistakes = _layered(path, variables, listen, insecure=insecure, workers=workers)
+    return Loaded(_checked(document, mistakes), document)
+
+
+def load_usable(
+    path: Path | None, variables: Mapping[str, str], *, listen: str = "", insecure: bool = False, workers: int = 0
+) -> Loaded:
+    """Reads settings that a gateway can be started with, see `trial`.
+
+    Args:
+        path: as for `load`.
+        variables: the environment, also for secret references.
+        listen: as for `load`.
+        insecure: as for `load`.
+        workers: as for `load`.
+
+    Raises:
+        ConfigError: with every mistake of both kinds, one a line, each with its place.
+    """
+    from llmgateway_server.config import trial
+    from llmgateway_server.config.salvage import salvaged
+
+    document, mistakes = _layered(path, variables, listen, insecure=insecure, workers=workers)
+    settings, malformed = _validated(document)
+    mistakes += [*consistency.mistakes(document.data), *malformed]
+    mistakes += trial.lost_secrets(document.data, variables)
+    if (tried := settings or salvaged(document.data)) is not None:
+        mistakes += trial.mistakes(tried, variables, {mistake.path for mistake in malformed})
+    if settings is None or mistakes:
+        raise ConfigError(document.written(mistakes))
+    return Loaded(settings, document)
+
+
+def _layered(
+    path: Path | None, variables: Mapping[str, str], listen: str, *, insecure: bool, workers: int = 0
+) -> tuple[Document, list[Mistake]]:
+    """Returns the document with all layers, and what is wrong with those around the file."""
     document = _read(path) if path is not None else Document("environment", {})
     environment.add_providers(document, variables)
     mistakes = list(overrides.apply(document, variables, ROOT))
@@ -59,9 +100,11 @@ def load(path: Path | None, variables: Mapping[str, str], *, listen: str = "", i
         document.put(("server", "listen"), listen, Origin("--listen"))
     if insecure:
         document.put(("server", "insecure"), True, Origin("--insecure"))
+    if workers:
+        document.put(("server", "workers"), workers, Origin("--workers"))
     environment.add_keys(document, variables)
     mistakes += environment.understand(document, variables)
-    return Loaded(_checked(document, mistakes), document)
+    return document, mistakes
 
 
 def from_file(path: Path) -> Settings:
@@ -104,12 +147,16 @@ def _read(path: Path) -> Document:
 
 
 def _checked(document: Document, mistakes: Sequence[Mistake] = ()) -> Settings:
-    found = [*mistakes, *consistency.mistakes(document.data)]
-    try:
-        settings = Settings.model_validate(document.data)
-    except ValidationError as error:
-        found += mistakes_of(error.errors(include_url=False, include_input=False), ROOT)
-        raise ConfigError(document.written(found)) from None
-    if found:
+    settings, malformed = _validated(document)
+    found = [*mistakes, *consistency.mistakes(document.data), *malformed]
+    if settings is None or found:
         raise ConfigError(document.written(found))
     return settings
+
+
+def _validated(document: Document) -> tuple[Settings | None, list[Mistake]]:
+    """Returns the settings if they are good, and what is malformed; not what does not fit together."""
+    try:
+        return Settings.model_validate(document.data), []
+    except ValidationError as error:
+        return None, list(mistakes_of(error.errors(include_url=False, include_input=False), ROOT))

@@ -37,6 +37,20 @@ class Mistake:
     origin: Origin | None = None
     """Where it stands. None: where the document has the setting, or what is around it."""
 
+    @classmethod
+    def told(cls, said: str, *paths: Path) -> Mistake:
+        """Returns what an error says.
+
+        Args:
+            said: `field: what is wrong`.
+            paths: of the settings that it can be about; the last one where it names none of them.
+        """
+        for path in paths:
+            field, colon, text = said.partition(f"{dotted(path)}: ")
+            if colon and not field:
+                return cls(path, text)
+        return cls(paths[-1], said)
+
 
 def dotted(path: Path) -> str:
     """Writes a path as people read it: `auth.keys[0].tenant`."""

@@ -20,6 +20,7 @@ from llmgateway_server.config.wording import OF_SETTINGS
 from llmgateway_server.core.targets import Capability, InferenceType, ModelStatus
 from llmgateway_server.http.settings import HttpSettings
 from llmgateway_server.observe.log import LogSettings
+from llmgateway_server.observe.telemetry import TelemetrySettings
 from llmgateway_server.pipeline.screen import ScreenSettings
 from llmgateway_server.providers.egress.settings import EgressSettings
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
@@ -187,6 +188,7 @@ class Settings(_Section):
     screen: ScreenSettings = ScreenSettings()
     log: LogSettings = LogSettings()
     http: HttpSettings = HttpSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     records: bool = True
     """Write one JSON line per call and attempt to standard output."""
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)

@@ -10,7 +10,8 @@ from llmgateway.v1 import status_pb2
 from llmgateway_server.contract.money_out import money_message
 from llmgateway_server.core.errors import RequestError
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.observe.statistics import Figures, Period, Statistics, Sums, Tally
+from llmgateway_server.observe.figures import View
+from llmgateway_server.observe.statistics import Figures, Period, Sums, Tally
 
 DEGRADED_ERROR_RATE = 0.1
 """Above this share of errors a provider is degraded."""
@@ -25,14 +26,14 @@ _PERIODS = {
 }
 
 
-def provider_health(name: str, vendor: str, statistics: Statistics, recent: Figures) -> status_pb2.ProviderHealth:
+def provider_health(name: str, vendor: str, recent: View) -> status_pb2.ProviderHealth:
     """Judges a provider by its attempts of the last five minutes; without any it is not known."""
-    tally = recent.providers.get(name, Tally())
+    tally = recent.figures.providers.get(name, Tally())
     health = status_pb2.ProviderHealth(
         provider=name,
         vendor=vendor,
         attempt_count=tally.count,
-        consecutive_failure_count=statistics.consecutive_failures(name),
+        consecutive_failure_count=recent.consecutive_failures.get(name, 0),
     )
     success = tally.success_rate()
     if success is None:
@@ -59,19 +60,22 @@ def overall_health(providers: list[status_pb2.ProviderHealth], *, draining: bool
     return status_pb2.HEALTH_STATUS_HEALTHY
 
 
-def metrics_message(
-    request: Any, statistics: Statistics, provider_names: list[str], now_s: float
-) -> status_pb2.MetricsResponse:
-    """Translates the figures of a period.
+def wanted_period(request: Any, provider_names: list[str]) -> Period:
+    """Returns the period that a MetricsRequest asks for.
 
     Raises:
         RequestError: RESOURCE_NOT_FOUND when the named provider is not configured.
     """
     if request.provider and request.provider not in provider_names:
         raise RequestError(Reason.RESOURCE_NOT_FOUND, slots={"resource": request.provider})
-    figures = statistics.over(_PERIODS[request.period])
+    return _PERIODS[request.period]
+
+
+def metrics_message(request: Any, view: View, provider_names: list[str], now_s: float) -> status_pb2.MetricsResponse:
+    """Translates the figures of a period."""
+    figures = view.figures
     message = status_pb2.MetricsResponse(
-        window_start=_timestamp(figures.start_s), window_end=_timestamp(now_s), uptime_s=int(statistics.uptime_s)
+        window_start=_timestamp(figures.start_s), window_end=_timestamp(now_s), uptime_s=int(view.uptime_s)
     )
     if not request.provider:
         _fill_calls(message.calls, figures)

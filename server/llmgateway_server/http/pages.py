@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,12 +28,12 @@ class Pages:
     """The answers.
 
     Args:
-        metrics: returns the page of metrics.
+        metrics: makes the page of metrics.
         not_ready: returns why no calls are taken, as one word; empty when they are.
         token: what `/metrics` wants; empty: nothing.
     """
 
-    def __init__(self, metrics: Callable[[], bytes], not_ready: Callable[[], str], token: Secret) -> None:
+    def __init__(self, metrics: Callable[[], Awaitable[bytes]], not_ready: Callable[[], str], token: Secret) -> None:
         self._metrics = metrics
         self._not_ready = not_ready
         self._digest = _digest(token.reveal()) if token else b""
@@ -51,7 +51,7 @@ class Pages:
         """Serves the metrics as Prometheus text."""
         if self._digest and not self._has_token(request):
             return PlainTextResponse("unauthorized\n", 401, {**HEADERS, "www-authenticate": "Bearer"})
-        return Response(self._metrics(), headers={**HEADERS, "content-type": CONTENT_TYPE})
+        return Response(await self._metrics(), headers={**HEADERS, "content-type": CONTENT_TYPE})
 
     async def healthz(self, request: Request) -> Response:
         """Says that the process lives: its event loop answers. A draining gateway lives."""

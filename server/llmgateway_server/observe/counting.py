@@ -10,11 +10,14 @@ from llmgateway_server.core.events import Timings
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.targets import Model
 from llmgateway_server.observe import metrics
-from llmgateway_server.observe.metrics import MAX_SERIES, NONE, OTHER, Metric
-from llmgateway_server.observe.series import Budget, Family, Histogram, family_of
+from llmgateway_server.observe.metrics import MAX_SERIES, NONE, OTHER, Across, Metric
+from llmgateway_server.observe.series import Budget, Change, Family, Histogram, family_of
 
 STREAMING = ("false", "true")
 TURNED_AWAY = frozenset({Outcome.FAILED, Outcome.SHED})
+
+Changes = dict[str, list[Change]]
+"""What the metrics of a process grew by, by name."""
 
 
 class Counting:
@@ -60,6 +63,8 @@ class Counting:
         self._request_bytes = self._family(metrics.REQUEST_BYTES)
         self._response_bytes = self._family(metrics.RESPONSE_BYTES)
         self._keys_set_aside = self._family(metrics.KEYS_SET_ASIDE)
+        self._workers = self._family(metrics.WORKERS)
+        self._worker_restarts = self._family(metrics.WORKER_RESTARTS)
 
     def call_began(self, call: Call) -> None:
         """Counts a call that entered the request ring; `call_ended` must follow."""
@@ -89,6 +94,26 @@ class Counting:
     def cache_looked_up(self, *, hit: bool) -> None:
         """Counts a look-up of the response cache."""
         self._cache[hit].add(())
+
+    def worker_became(self, state: str, before: str) -> None:
+        """Counts a worker in its new state instead of the one before; an empty word is none."""
+        for each, amount in ((before, -1), (state, 1)):
+            if each:
+                self._workers.add((each,), amount)
+
+    def worker_restarted(self) -> None:
+        """Counts a worker that ended and is replaced."""
+        self._worker_restarts.add(())
+
+    def take(self) -> Changes:
+        """Returns what was counted since the last time, by metric, and begins at 0 again."""
+        taken = {metric.name: family.take() for metric, family in self.families.items() if metric.across is Across.SUM}
+        return {name: changes for name, changes in taken.items() if changes}
+
+    def absorb(self, changes: Changes) -> None:
+        """Adds what the counting of another process took. Its names are taken as they are."""
+        for metric, family in self.families.items():
+            family.absorb(changes.get(metric.name, ()))
 
     def _turned_away(self, outcome: Outcome, error: GatewayError | None) -> None:
         if error is not None and outcome in TURNED_AWAY:

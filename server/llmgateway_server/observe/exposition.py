@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llmgateway_server.observe import metrics
 from llmgateway_server.observe.counting import Counting
-from llmgateway_server.observe.metrics import METRICS, Metric
+from llmgateway_server.observe.metrics import METRICS, Across, Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATM = Path("/proc/self/statm")
@@ -28,7 +28,7 @@ class Exposition:
         counting: what was counted.
         version: of the server.
         started_s: wall time at which the gateway was made, in seconds since the epoch.
-        readings: values that others keep: IN_FLIGHT, LOOP_LAG and RECORDS_DROPPED.
+        readings: values that others keep: IN_FLIGHT, LOOP_LAG and RECORDS_DROPPED, and what is to be read otherwise.
 
     Raises:
         ValueError: a metric of the table would have no source, or two.
@@ -40,8 +40,7 @@ class Exposition:
         self._readings: dict[Metric, Reading] = {
             metrics.OPEN_STREAMS: lambda: counting.open_streams,
             metrics.START_TIME: lambda: started_s,
-            metrics.CPU_SECONDS: time.process_time,
-            metrics.RESIDENT_BYTES: resident_bytes,
+            **OF_THE_PROCESS,
             **readings,
         }
         sources = [*counting.families, *self._readings, metrics.SERIES, metrics.BUILD_INFO]
@@ -56,6 +55,11 @@ class Exposition:
         for metric, own in samples.items():
             lines += (f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}", *own)
         return ("\n".join(lines) + "\n").encode()
+
+    def readings(self) -> dict[str, float]:
+        """Returns what workers tell their parent besides what they count, by metric."""
+        found = {metric.name: read() for metric, read in self._readings.items() if metric.across is not Across.PARENT}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _samples(self, metric: Metric) -> Iterator[str]:
         if metric is metrics.BUILD_INFO:
@@ -72,3 +76,9 @@ def resident_bytes() -> float | None:
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return None
+
+
+OF_THE_PROCESS: Mapping[Metric, Reading] = {
+    metrics.CPU_SECONDS: time.process_time,
+    metrics.RESIDENT_BYTES: resident_bytes,
+}

@@ -10,6 +10,7 @@ import sys
 from typing import Literal, TextIO, cast
 
 import structlog
+from opentelemetry import trace as otel
 from pydantic import BaseModel, ConfigDict
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -37,6 +38,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _add_trace,
             structlog.processors.ExceptionRenderer(_exception_names),
             renderer,
         ],
@@ -44,14 +46,26 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Unfailing(out))),
         cache_logger_on_first_use=False,
     )
-    # grpc logs the text of exceptions through the standard library; ours has its own line for each of them.
-    logging.getLogger("grpc").setLevel(logging.CRITICAL)
+    # They log the text of exceptions and of peers through the standard library; ours has its own line for each of them.
+    for library in ("grpc", "opentelemetry"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def logger(room: str) -> structlog.typing.FilteringBoundLogger:
     """Returns the logger of a room."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(room=room)
     return bound
+
+
+def _add_trace(
+    _logger: structlog.typing.WrappedLogger, _method: str, line: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Names the span in which a line is written, where there is one that is recorded."""
+    span = otel.get_current_span()
+    if span.is_recording():
+        ids = span.get_span_context()
+        line["trace_id"], line["span_id"] = format(ids.trace_id, "032x"), format(ids.span_id, "016x")
+    return line
 
 
 def _exception_names(exc_info: structlog.typing.ExcInfo) -> str:

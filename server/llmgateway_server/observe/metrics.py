@@ -18,6 +18,15 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
+class Across(StrEnum):
+    """How the values of several workers become the one on the page (docs/workers.md)."""
+
+    SUM = "sum"
+    MAX = "max"
+    PARENT = "parent"
+    """It is the parent's own value; workers are not asked."""
+
+
 @dataclass(slots=True, frozen=True)
 class Metric:
     """One row of the table."""
@@ -30,6 +39,8 @@ class Metric:
     help: str
     buckets: tuple[int, ...] = ()
     """Upper bounds of a histogram, inclusive, without the last one, +Inf."""
+    across: Across = Across.SUM
+    """Of counters and histograms it is the sum, always: the sum of what never falls never falls."""
 
     @property
     def width(self) -> int:
@@ -149,6 +160,7 @@ LOOP_LAG = Metric(
     (),
     "s",
     "How late the event loop runs its timers, smoothed over about a second.",
+    across=Across.MAX,
 )
 RECORDS_DROPPED = Metric(
     "llm_gateway_records_dropped_total",
@@ -157,7 +169,32 @@ RECORDS_DROPPED = Metric(
     "records",
     "Records of calls and attempts that could not be written.",
 )
-SERIES = Metric("llm_gateway_series", Kind.GAUGE, (), "series", f"Series on this page, at most {MAX_SERIES}.")
+SPANS_DROPPED = Metric(
+    "llm_gateway_spans_dropped_total",
+    Kind.COUNTER,
+    (),
+    "spans",
+    "Spans that did not reach the collector.",
+)
+WORKERS = Metric(
+    "llm_gateway_workers",
+    Kind.GAUGE,
+    ("state",),
+    "workers",
+    "Worker processes; absent where one process does it all.",
+    across=Across.PARENT,
+)
+WORKER_RESTARTS = Metric(
+    "llm_gateway_worker_restarts_total", Kind.COUNTER, (), "restarts", "Workers that ended and were replaced."
+)
+SERIES = Metric(
+    "llm_gateway_series",
+    Kind.GAUGE,
+    (),
+    "series",
+    f"Series on this page, at most {MAX_SERIES}.",
+    across=Across.PARENT,
+)
 FOLDED = Metric(
     "llm_gateway_folded_total",
     Kind.COUNTER,
@@ -165,9 +202,21 @@ FOLDED = Metric(
     "observations",
     "Observations counted under `other`: the name is not configured (unknown), or there are too many series (full).",
 )
-BUILD_INFO = Metric("llm_gateway_build_info", Kind.GAUGE, ("version",), "", "Always 1; the version is the label.")
+BUILD_INFO = Metric(
+    "llm_gateway_build_info",
+    Kind.GAUGE,
+    ("version",),
+    "",
+    "Always 1; the version is the label.",
+    across=Across.PARENT,
+)
 START_TIME = Metric(
-    "process_start_time_seconds", Kind.GAUGE, (), "s", "When the gateway was made, in seconds since the Unix epoch."
+    "process_start_time_seconds",
+    Kind.GAUGE,
+    (),
+    "s",
+    "When the gateway was made, in seconds since the Unix epoch.",
+    across=Across.PARENT,
 )
 CPU_SECONDS = Metric("process_cpu_seconds_total", Kind.COUNTER, (), "s", "User and system time of the process.")
 RESIDENT_BYTES = Metric(
@@ -193,6 +242,9 @@ METRICS = (
     OPEN_STREAMS,
     LOOP_LAG,
     RECORDS_DROPPED,
+    SPANS_DROPPED,
+    WORKERS,
+    WORKER_RESTARTS,
     SERIES,
     FOLDED,
     BUILD_INFO,

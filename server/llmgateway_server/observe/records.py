@@ -12,7 +12,9 @@ from llmgateway_server.core.calls import AttemptRecord, Call, CallScope, Outcome
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import GatewayError
 from llmgateway_server.core.events import Timings
+from llmgateway_server.observe.content import ContentLog, ContentReading
 from llmgateway_server.observe.log import logger
+from llmgateway_server.observe.trace import RecordedTrace
 
 FLUSH_INTERVAL_S = 0.2
 MAX_PENDING = 10_000
@@ -26,9 +28,19 @@ class Records:
         clock: wall time of the records.
         stream: where lines go; standard output by default.
         enabled: False writes nothing.
+        content: whose texts are written, too; nobody's by default.
     """
 
-    def __init__(self, clock: Clock, stream: TextIO | None = None, *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        stream: TextIO | None = None,
+        *,
+        enabled: bool = True,
+        content: ContentLog | None = None,
+    ) -> None:
+        self.content = content if enabled else None
+        """Collects texts for `call_ended`; None where nothing needs to be collected."""
         self._clock = clock
         self._stream = stream or sys.stdout
         self._enabled = enabled
@@ -38,25 +50,41 @@ class Records:
         self._log = logger("observe")
         self.dropped_count = 0
 
-    def call_ended(self, call: Call, outcome: Outcome, timings: Timings, error: GatewayError | None) -> None:
-        """Queues the record of a call and those of its attempts."""
+    def call_ended(
+        self,
+        call: Call,
+        outcome: Outcome,
+        timings: Timings,
+        error: GatewayError | None,
+        content: ContentReading | None = None,
+    ) -> None:
+        """Queues the record of a call and those of its attempts.
+
+        Args:
+            call: with the records of its attempts.
+            outcome: how it ended.
+            timings: of the whole call.
+            error: what it ended with, if it failed.
+            content: its texts, where `content` of these records collected them.
+        """
         if not self._enabled:
             return
         for record in call.attempts:
             self._put(self._attempt_line(call, record))
-        self._put(
-            {
-                **self._head("call", call.scope, outcome, error),
-                "operation": call.operation,
-                "streaming": call.streaming,
-                "model": call.model,
-                "attempts": len(call.attempts),
-                "duration_ms": _ms(timings.total_s),
-                "first_token_ms": _ms(timings.time_to_first_token_s),
-                "project": call.request.metadata.project or None,
-                "feature": call.request.metadata.feature or None,
-            }
-        )
+        line = {
+            **self._head("call", call.scope, outcome, error),
+            "operation": call.operation,
+            "streaming": call.streaming,
+            "model": call.model,
+            "attempts": len(call.attempts),
+            "duration_ms": _ms(timings.total_s),
+            "first_token_ms": _ms(timings.time_to_first_token_s),
+            "project": call.request.metadata.project or None,
+            "feature": call.request.metadata.feature or None,
+        }
+        if content is not None:
+            line["request_text"], line["reply_text"] = content.request_text(), content.reply_text()
+        self._put(line)
 
     def refused(self, scope: CallScope, outcome: Outcome, error: GatewayError | None) -> None:
         """Queues the record of a call that ended before it reached the request ring."""
@@ -89,10 +117,12 @@ class Records:
             "outcome": outcome,
             "reason": error.reason if error else None,
             "trace_id": scope.trace.trace_id if scope.trace else None,
+            "span_id": scope.trace.span_id if isinstance(scope.trace, RecordedTrace) else None,
         }
 
     def _attempt_line(self, call: Call, record: AttemptRecord) -> dict[str, Any]:
-        usage, cost = record.usage, record.cost
+        usage, cost, trace = record.usage, record.cost, call.scope.trace
+        span = trace.attempts.get(record.number) if isinstance(trace, RecordedTrace) else None
         return {
             "record": "attempt",
             "time": round(self._clock.wall_s(), 3),
@@ -113,6 +143,8 @@ class Records:
             "output_tokens": usage.output_token_count if usage else None,
             "usage_source": usage.source if usage else None,
             "cost_nano_usd": cost.total_nano_usd if cost else None,
+            "trace_id": trace.trace_id if trace else None,
+            "span_id": span.span_id if span else None,
         }
 
     def _put(self, record: dict[str, Any]) -> None:

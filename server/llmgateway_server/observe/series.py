@@ -8,7 +8,8 @@ that nothing is ever lost and the bound always holds.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import add
 
 from llmgateway_server.core.money import usd_text
 from llmgateway_server.observe.metrics import COST, MAX_SERIES, OPEN_LABELS, OTHER, Kind, Metric
@@ -18,6 +19,8 @@ OWN_SHARE = 0.75
 
 Labels = tuple[str, ...]
 """Values in the order of the metric's labels."""
+Change = tuple[Labels, list[int | float]]
+"""What one set of label values grew by: one amount, or for a histogram its buckets and the sum of what was observed."""
 
 
 class Budget:
@@ -70,6 +73,17 @@ class Family:
             labels = self._place(labels)
         self._values[labels] += amount
 
+    def take(self) -> list[Change]:
+        """Returns what was counted since the last time and begins at 0 again: somebody else keeps the sums."""
+        taken: list[Change] = [(labels, [value]) for labels, value in self._values.items() if value]
+        self._values = dict.fromkeys(self._values, 0)
+        return taken
+
+    def absorb(self, changes: Iterable[Change]) -> None:
+        """Adds what another process took."""
+        for labels, amounts in changes:
+            self.add(labels, int(amounts[0]))
+
     def __len__(self) -> int:
         return len(self._heads) * self.metric.width
 
@@ -116,6 +130,21 @@ class Histogram(Family):
         cells[bisect_left(self._bounds, value)] += 1
         cells[-1] += value
 
+    def take(self) -> list[Change]:
+        """See `Family.take`."""
+        taken: list[Change] = [(labels, [*cells]) for labels, cells in self._cells.items() if any(cells)]
+        for labels, _ in taken:
+            self._cells[labels] = self._empty()
+        return taken
+
+    def absorb(self, changes: Iterable[Change]) -> None:
+        """See `Family.absorb`."""
+        for labels, amounts in changes:
+            cells = self._cells.get(labels)
+            if cells is None:
+                cells = self._cells[self._place(labels)]
+            cells[:] = map(add, cells, amounts)
+
     def lines(self) -> Iterator[str]:
         """Yields the samples; buckets are cumulative."""
         for labels, cells in self._cells.items():
@@ -134,7 +163,10 @@ class Histogram(Family):
             f"{self.metric.name}_bucket{_braces((*names, 'le'), (*labels, bound))} "
             for bound in (*(f"{bound:.1f}" for bound in self._bounds), "+Inf")
         )
-        self._cells[labels] = [0] * (len(self._bounds) + 1) + [0.0]
+        self._cells[labels] = self._empty()
+
+    def _empty(self) -> list[float]:
+        return [0] * (len(self._bounds) + 1) + [0.0]
 
 
 def family_of(metric: Metric, budget: Budget, folded: Callable[[], None]) -> Family:

@@ -1,7 +1,8 @@
 """Figures of this process, kept in memory: totals, the last hour by minutes, the last month by hours and by days.
 
 Only the current minute is written to on the path of a call; it is merged into the longer stretches when it is over.
-Names come from callers, so their number per minute is bounded: what exceeds it is counted under `other`.
+Names come from callers: one that stands for no model is counted under `unknown`, and what exceeds the bound on names
+under `other`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from llmgateway_server.core.calls import AttemptRecord, Call, Outcome
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import GatewayError
 from llmgateway_server.core.events import Timings
+from llmgateway_server.core.reasons import Reason
 from llmgateway_server.observe import metrics
-from llmgateway_server.observe.counting import Counting
+from llmgateway_server.observe.counting import Changes, Counting
 
 MAX_NAMES = 200
 """Most distinct models or providers per stretch of time."""
 OTHER = metrics.OTHER
+UNKNOWN = "unknown"
+"""Calls at names that stand for no model: callers invent them, so they are not kept."""
 KEPT_MODELS = 50
 """Most distinct models per hour, the most used ones, once the minute is over: a month has 720 hours."""
 BUCKET_RATIO = 1.1
@@ -183,6 +187,19 @@ class Figures:
         self.models = dict(ranked[: KEPT_MODELS - 1]) | {OTHER: others}
 
 
+def _model_name(call: Call, error: GatewayError | None) -> str:
+    """Returns the name that a call is counted under.
+
+    A name in the form `provider/model` stands for a model as long as its provider, once asked, does not deny it.
+    """
+    model = call.resolved
+    if model is None:
+        return UNKNOWN
+    denied = not call.attempts or (error is not None and error.reason is Reason.MODEL_NOT_FOUND)
+    pinned = model.name.startswith(f"{model.targets[0].provider}/")
+    return UNKNOWN if pinned and denied else model.name
+
+
 S = TypeVar("S", bound=Sums)
 
 
@@ -196,6 +213,17 @@ def named(tallies: dict[str, S], name: str, new: Callable[[], S]) -> S:
         if tally is None:
             tally = tallies[name] = new()
     return tally
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a process counted since it was asked last; whoever took it keeps the sums."""
+
+    figures: Figures
+    consecutive_failures: dict[str, int]
+    """By provider: since the last success in `figures` if there is one, otherwise all."""
+    changes: Changes
+    """Of the counters for Prometheus."""
 
 
 class Statistics:
@@ -244,7 +272,7 @@ class Statistics:
             cost += record.cost.total_nano_usd if record.cost else 0
             self._attempt_ended(figures, record)
         tokens = (input_tokens, output_tokens)
-        for sums in (figures.calls, named(figures.models, call.model or OTHER, Sums)):
+        for sums in (figures.calls, named(figures.models, _model_name(call, error), Sums)):
             sums.add(outcome, timings.total_s, timings.time_to_first_token_s, tokens, cost)
 
     def refused(self, outcome: Outcome, latency_s: float, error: GatewayError | None) -> None:
@@ -294,6 +322,25 @@ class Statistics:
     def consecutive_failures(self, provider: str) -> int:
         """Returns failed attempts at `provider` since its last success."""
         return self._consecutive_failures.get(provider, 0)
+
+    def all_consecutive_failures(self) -> dict[str, int]:
+        """Returns failed attempts since the last success, by provider."""
+        return dict(self._consecutive_failures)
+
+    def take(self) -> Taken:
+        """Returns everything since the last time and forgets it."""
+        taken = Taken(self.over(Period.ALL), self.all_consecutive_failures(), self._counting.take())
+        self.reset()
+        return taken
+
+    def absorb(self, taken: Taken) -> None:
+        """Adds what another process took, as of now."""
+        self._counting.absorb(taken.changes)
+        self._current().merge(taken.figures)
+        for provider, count in taken.consecutive_failures.items():
+            tally = taken.figures.providers.get(provider)
+            before = 0 if tally is not None and tally.succeeded else self.consecutive_failures(provider)
+            self._consecutive_failures[provider] = before + count
 
     def _attempt_ended(self, figures: Figures, record: AttemptRecord) -> None:
         outcome = record.outcome or Outcome.CANCELLED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -47,6 +48,62 @@ def is_local(listen: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class Reservation:
+    """An address that several processes are about to bind, held so that nobody else gets it meanwhile.
+
+    Its sockets never listen. Each is bound alone, so an address in use is found out, and only then opened for
+    processes of the same user that ask for it with SO_REUSEPORT (socket(7)).
+
+    Args:
+        listen: `HOST:PORT`; port 0 picks a free one.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+
+    def __init__(self, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        self._sockets: list[socket.socket] = []
+        number = int(port)
+        try:
+            found = socket.getaddrinfo(
+                host.strip("[]") or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, _, _, _, address in found:
+                number = self._hold(family, (address[0], number, *address[2:])) or number
+            if not number:
+                raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        except OSError as error:
+            self.close()
+            raise OSError(f"cannot listen on {listen}") from error
+        self.address = f"{host}:{number}"
+        """The address with the port that was bound."""
+
+    def close(self) -> None:
+        """Lets the address go; whoever listens on it goes on."""
+        for each in self._sockets:
+            each.close()
+
+    def _hold(self, family: int, address: tuple[object, ...]) -> int:
+        """Returns the port; 0 for an address that the machine does not have, as `::1` of localhost without IPv6."""
+        try:
+            held = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:
+            return 0
+        self._sockets.append(held)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of before may still be ending
+        if family == socket.AF_INET6:
+            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            held.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return 0
+            raise
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        return int(held.getsockname()[1])
 
 
 class UnixSocket:

@@ -7,8 +7,10 @@ from typing import Any
 
 import grpc
 
+from llmgateway.admin.v1 import admin_service_pb2
 from llmgateway.v1 import llm_gateway_service_pb2
 from llmgateway_server.core.principal import Permission
+from llmgateway_server.transport.services.admin import AdminService
 from llmgateway_server.transport.services.llm_gateway import LlmGatewayService
 
 
@@ -32,8 +34,14 @@ LLM_GATEWAY: dict[str, Rpc] = {
     "GetModel": Rpc("get_model", Permission.MODELS_READ),
 }
 
+ADMIN: dict[str, Rpc] = {
+    "ResetMetrics": Rpc("reset_metrics", Permission.OPERATE),
+    "TestProvider": Rpc("test_provider", Permission.OPERATE),
+}
+
 SERVICES = {
-    LlmGatewayService.name: (llm_gateway_service_pb2.DESCRIPTOR.services_by_name["LlmGatewayService"], LLM_GATEWAY)
+    LlmGatewayService.name: (llm_gateway_service_pb2.DESCRIPTOR.services_by_name["LlmGatewayService"], LLM_GATEWAY),
+    AdminService.name: (admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"], ADMIN),
 }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import grpc.aio
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from llmgateway_server.transport import methods
 from llmgateway_server.transport.interceptors.status import Status
@@ -50,11 +51,22 @@ class ServerSettings(BaseModel):
     """After SIGTERM: how long load balancers get to look elsewhere before calls are refused."""
     grace_s: float = Field(default=30.0, ge=0)
     """How long calls in flight may go on after that."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that serve the address together; more than one needs Linux and an address with a port."""
 
     @field_validator("listen")
     @classmethod
     def _known_form(cls, listen: str) -> str:
         return check(listen)
+
+    @field_validator("workers")
+    @classmethod
+    def _can_share(cls, workers: int, info: ValidationInfo) -> int:
+        if workers > 1 and info.data.get("listen", "").startswith(UNIX):
+            raise ValueError("several workers cannot share a Unix socket: listen on an address and a port")
+        if workers > 1 and sys.platform != "linux":
+            raise ValueError("several workers need Linux, where the kernel spreads connections over them")
+        return workers
 
     @property
     def local(self) -> bool:
@@ -84,7 +96,7 @@ def options(settings: ServerSettings, max_in_flight: int) -> list[tuple[str, Any
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_ping_strikes", 2),
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(settings.workers > 1)),
     ]
 
 
@@ -94,7 +106,7 @@ class Server:
     Args:
         settings: address and limits.
         call_ring: the interceptors, outermost first; the first is the status step.
-        service: of our package.
+        services: of our packages; callers and probes find each by its name.
         max_in_flight: what the gate lets in.
         reflection: whether to serve it.
 
@@ -103,7 +115,13 @@ class Server:
     """
 
     def __init__(
-        self, settings: ServerSettings, call_ring: Sequence[Any], service: Any, max_in_flight: int, *, reflection: bool
+        self,
+        settings: ServerSettings,
+        call_ring: Sequence[Any],
+        services: Sequence[Any],
+        max_in_flight: int,
+        *,
+        reflection: bool,
     ) -> None:
         self._settings = settings
         self._status: Status = call_ring[0]
@@ -112,10 +130,11 @@ class Server:
         if settings.listen.startswith(UNIX):
             self._socket = UnixSocket(settings.listen, int(settings.socket_mode, 8))
         self._server = grpc.aio.server(interceptors=tuple(call_ring), options=options(settings, max_in_flight))
-        self._health = HealthDoor((service.name,))
-        handlers = [methods.handler(service), self._health.handler()]
+        names = tuple(service.name for service in services)
+        self._health = HealthDoor(names)
+        handlers = [*map(methods.handler, services), self._health.handler()]
         if reflection:
-            handlers += reflection_handlers((service.name, "grpc.health.v1.Health"))
+            handlers += reflection_handlers((*names, "grpc.health.v1.Health"))
         self._server.add_generic_rpc_handlers(tuple(handlers))
 
     async def start(self) -> str:

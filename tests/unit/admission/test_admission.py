@@ -242,11 +242,12 @@ def test_what_each_role_is_for() -> None:
     }
     calls = ["Complete", "CountTokens", "Embed", "GenerateImage", "StreamComplete"]
     reads, states = ["GetModel", "ListModels"], ["Health", "Metrics"]
+    operates = ["ResetMetrics", "TestProvider"]
     assert granted == {
         Role.VIEWER: sorted(reads + states),
         Role.CALLER: sorted(calls + reads),
-        Role.OPERATOR: sorted(calls + reads + states),
-        Role.ADMIN: sorted(calls + reads + states),
+        Role.OPERATOR: sorted(calls + reads + states + operates),
+        Role.ADMIN: sorted(calls + reads + states + operates),
     }
     assert Permission.PUBLIC not in methods.permissions().values()
 

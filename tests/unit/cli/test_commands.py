@@ -5,7 +5,8 @@ from typer.testing import CliRunner
 
 from llmgateway_server import __version__
 from llmgateway_server.admission.keys import hash_key, key_id_of
-from llmgateway_server.cli.commands import EXIT_CONFIG, app
+from llmgateway_server.cli.commands import app
+from llmgateway_server.cli.problems import EXIT_USAGE
 from llmgateway_server.config.load import from_file
 from llmgateway_server.core.principal import Role
 from llmgateway_server.core.secret import Secret
@@ -46,7 +47,7 @@ def test_a_new_key_and_its_entry_fit_together(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(arguments: list[str], text: str, words: str) -> None:
     result = RUNNER.invoke(app, arguments, input=text)
-    assert result.exit_code == EXIT_CONFIG
+    assert result.exit_code == EXIT_USAGE
     assert words in result.stderr
     assert "canary" not in result.output
 
@@ -69,7 +70,7 @@ def test_a_bad_file_is_named_with_its_field(tmp_path: Path, command: str) -> Non
         "timeouts: {idle_s: 0}\nproviders: {p: {vendor: simulator, api_key: [sk-canary]}}", encoding="utf-8"
     )
     result = RUNNER.invoke(app, [command, "--config", str(file)])
-    assert result.exit_code == EXIT_CONFIG
+    assert result.exit_code == EXIT_USAGE
     assert f"{file}:1: timeouts.idle_s" in result.stderr
     assert f"{file}:2: providers.p.api_key" in result.stderr
     assert "canary" not in result.output
@@ -79,7 +80,7 @@ def test_an_address_that_needs_keys_is_refused_without_showing_any(tmp_path: Pat
     file = tmp_path / "open.yaml"
     file.write_text("providers: {p: {vendor: openai, api_key: sk-canary}}", encoding="utf-8")
     result = RUNNER.invoke(app, ["serve", "--config", str(file), "--listen", "0.0.0.0:0"])
-    assert result.exit_code == EXIT_CONFIG
+    assert result.exit_code == EXIT_USAGE
     assert "without keys only a loopback address" in result.stderr
     assert "canary" not in result.output
 
@@ -88,5 +89,5 @@ def test_a_secret_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("providers: {p: {vendor: openai, api_key: 'env:NOT_SET'}}", encoding="utf-8")
     result = RUNNER.invoke(app, ["path", "--config", str(file)])
-    assert result.exit_code == EXIT_CONFIG
+    assert result.exit_code == EXIT_USAGE
     assert "providers.p.api_key" in result.stderr

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from llmgateway_server.cli.commands import EXIT_CONFIG, app
+from llmgateway_server.cli.commands import app
+from llmgateway_server.cli.problems import EXIT_USAGE
 from llmgateway_server.config.effective import as_document, as_yaml
 from llmgateway_server.config.load import load
 from llmgateway_server.config.schema import schema_text
@@ -45,7 +46,7 @@ def test_all_secrets_that_are_not_there_are_told_with_their_lines(file: Path) ->
         "  p: {vendor: openai, api_keys: [x, 'file:/gone']}\n  q: {vendor: openai, api_key: 'env:sk-canary'}\n"
     )
     result = RUNNER.invoke(app, ["check-config", str(file)])
-    assert result.exit_code == EXIT_CONFIG
+    assert result.exit_code == EXIT_USAGE
     assert result.stderr.splitlines() == [
         f"{file}:1: auth.pepper: the environment variable GONE is not set",
         f"{file}:3: providers.p.api_keys[1]: the file /gone cannot be read",
@@ -69,7 +70,7 @@ def test_all_secrets_that_are_not_there_are_told_with_their_lines(file: Path) ->
 def test_what_only_a_start_would_tell_is_told_with_its_line(file: Path, text: str, words: str) -> None:
     file.write_text(text, encoding="utf-8")
     result = RUNNER.invoke(app, ["check-config", str(file)])
-    assert result.exit_code == EXIT_CONFIG
+    assert result.exit_code == EXIT_USAGE
     assert result.stderr.startswith(f"{file}{words}")
 
 
@@ -107,5 +108,5 @@ def test_schema_and_example_are_printed() -> None:
 def test_a_bad_file_is_not_shown(file: Path) -> None:
     file.write_text("recods: true", encoding="utf-8")
     result = RUNNER.invoke(app, ["config", "show", "-c", str(file)])
-    assert result.exit_code == EXIT_CONFIG
+    assert result.exit_code == EXIT_USAGE
     assert result.stderr == f"{file}:1: recods: there is no such setting; did you mean records?\n"

@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from llmgateway_server.app import App
-from llmgateway_server.cli.commands import EXIT_CONFIG, app
+from llmgateway_server.cli.commands import app
 from llmgateway_server.cli.models import show_table
+from llmgateway_server.cli.problems import EXIT_USAGE
 from llmgateway_server.config.load import from_environment
 
 RUNNER = CliRunner()
@@ -55,7 +56,7 @@ def test_one_provider(config: str) -> None:
     shown = RUNNER.invoke(app, ["models", "--config", config, "--provider", "simulator"])
     assert set(rows(shown.output)) == {"NAME", "mine", "simulator-chat", "simulator-embed"}
     unknown = RUNNER.invoke(app, ["models", "--config", config, "--provider", "gone"])
-    assert unknown.exit_code == EXIT_CONFIG
+    assert unknown.exit_code == EXIT_USAGE
     assert "there is no provider gone; there are: local, openai, simulator" in unknown.stderr
 
 
@@ -83,7 +84,7 @@ def test_mistakes_of_the_configuration_are_named(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("models: {m: {}}", encoding="utf-8")
     result = RUNNER.invoke(app, ["models", "--config", str(file)])
-    assert result.exit_code == EXIT_CONFIG
+    assert result.exit_code == EXIT_USAGE
     assert "models.m: targets are needed" in result.stderr
 
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from llmgateway_server.cli import provider_check
 from llmgateway_server.cli.commands import app
-from llmgateway_server.cli.provider_check import MAX_OUTPUT_TOKENS, NoModelError, examine, show, write_json
+from llmgateway_server.cli.provider_check import NoModelError, examine, show, write_json
 from llmgateway_server.config.load import from_document
-from llmgateway_server.core.reasons import Reason
+from llmgateway_server.operators.examination import MAX_OUTPUT_TOKENS
 from llmgateway_server.testing.upstream import Step, Upstream, answer, json_answer, stream
 
 SECRET = "sk-canary-0123456789"
@@ -78,8 +78,22 @@ async def test_without_a_catalogue_a_model_must_be_named() -> None:
         await verdict_of({"vendor": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}, "")
 
 
-def test_hints_are_for_reasons() -> None:
-    assert set(provider_check.HINTS) <= {reason.value for reason in Reason}
+async def test_the_doors_of_the_configuration_stay_shut() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        document = {
+            "providers": {"simulator": {"vendor": "simulator"}},
+            "server": {"tls": {"certificate": "/nowhere.crt", "key": "/nowhere.key"}},
+            "http": {"listen": f"127.0.0.1:{taken.getsockname()[1]}"},
+        }
+        verdict = await examine(from_document(document, "test"), {}, "simulator", "")
+    assert verdict.ok
+
+
+async def test_a_model_that_cannot_be() -> None:
+    verdict = await verdict_of({"vendor": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}, "m" * 300)
+    assert not verdict.ok
+    assert "INVALID_REQUEST" in written(verdict)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,15 @@ from llmgateway import GatewayError, RateLimited, Unavailable, Violation
 from llmgateway.errors import BY_REASON, error_class
 from llmgateway_server.admission.keys import new_key
 from llmgateway_server.cli.commands import app
-from llmgateway_server.cli.remote import EXIT_CODES, error_line, exit_code, printable
+from llmgateway_server.cli.problems import BY_ERROR
+from llmgateway_server.cli.remote import error_line, exit_code
+from llmgateway_server.cli.terminal import printable
 from llmgateway_server.core.secret import Secret
 from tests.unit.cli.remote_kit import CLEAN, RUNNER, invoke, quiet_gateway
 
 CODES = {
     "UPSTREAM_ERROR": 1,
-    "OVERLOADED": 1,
+    "OVERLOADED": 7,
     "INTERNAL": 1,
     "INVALID_REQUEST": 3,
     "UNSUPPORTED_OPTION": 3,
@@ -35,7 +37,7 @@ def test_exit_codes(reason: str, code: int) -> None:
 
 
 def test_every_reason_has_an_exit_code() -> None:
-    assert {exit_code(kind("")) for kind in BY_REASON.values()} == set(EXIT_CODES.values())
+    assert {exit_code(kind("")) for kind in BY_REASON.values()} == set(BY_ERROR.values())
 
 
 def test_one_line_says_all() -> None:
@@ -103,7 +105,7 @@ def test_nobody_there() -> None:
         taken.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{taken.getsockname()[1]}"
         done = RUNNER.invoke(app, ["health", "--target", target], env=CLEAN)
-    assert done.exit_code == 1
+    assert done.exit_code == 7
     assert done.stderr.startswith("llmgateway: UNAVAILABLE: ")
     assert f"a gateway serves at {target}" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -41,6 +41,20 @@ async def test_a_provider_that_does_not_work() -> None:
     assert done.exit_code == 1
 
 
+async def test_stats_begin_anew() -> None:
+    async with quiet_gateway() as gateway:
+        await invoke(gateway, "complete", "hi there")
+        narrow = await invoke(gateway, "stats", "--reset", "--period", "hour")
+        done = await invoke(gateway, "stats", "--reset")
+        made = await invoke(gateway, "stats", "--reset", "--json")
+        after = await invoke(gateway, "stats", "--json")
+    assert (narrow.exit_code, narrow.stdout) == (2, "")
+    assert (done.exit_code, made.exit_code) == (0, 0)
+    assert done.stdout.startswith("calls forgotten: 1, counted over ")
+    assert json.loads(made.stdout)["forgotten_call_count"] == "0"
+    assert json.loads(after.stdout)["calls"]["call_count"] == "0"
+
+
 async def test_stats() -> None:
     async with quiet_gateway() as gateway:
         nothing = await invoke(gateway, "stats")

@@ -9,12 +9,16 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import llmgateway
-from llmgateway import AsyncClient, Client
+from llmgateway import AdminClient, AsyncAdminClient, AsyncClient, Client
 
 CLIENT = Path(__file__).parents[3] / "clients" / "python"
 OFFERED = {
     "Aborted",
+    "AdminClient",
+    "AsyncAdminClient",
     "AsyncClient",
     "AsyncStream",
     "BrokenStream",
@@ -90,8 +94,9 @@ def public(kind: type) -> dict[str, inspect.Signature]:
     }
 
 
-def test_both_clients_have_the_same_methods() -> None:
-    blocking, awaited = public(Client), public(AsyncClient)
+@pytest.mark.parametrize(("kind", "async_kind"), [(Client, AsyncClient), (AdminClient, AsyncAdminClient)])
+def test_both_clients_have_the_same_methods(kind: type, async_kind: type) -> None:
+    blocking, awaited = public(kind), public(async_kind)
     assert blocking.keys() == awaited.keys()
     assert all(blocking[name].parameters == awaited[name].parameters for name in blocking)
 

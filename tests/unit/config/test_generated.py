@@ -46,6 +46,7 @@ def test_what_is_masked_as_a_secret() -> None:
         "HttpSettings.metrics_token",
         "ProviderSettings.api_key",
         "ProviderSettings.api_keys",
+        "TelemetrySettings.headers_secret",
     }
 
 

@@ -114,8 +114,11 @@ TARGET = {"provider": "local", "model": "x"}
     [
         ({}, "models.m: targets are needed"),
         ({"targets": []}, "models.m: targets are needed"),
-        ({"targets": [{**TARGET, "dialect": "latin"}]}, "models.m: dialect must be one of openai_chat"),
-        ({"targets": [{"provider": "simulator", "model": "x", "dialect": "latin"}]}, "dialect must be one of none"),
+        ({"targets": [{**TARGET, "dialect": "latin"}]}, "models.m.targets[0].dialect: must be one of openai_chat"),
+        (
+            {"targets": [{"provider": "simulator", "model": "x", "dialect": "latin"}]},
+            "models.m.targets[0].dialect: must be one of none",
+        ),
         ({"targets": [TARGET], "capabilities": ["MAGIC"]}, "models.m.capabilities[0]"),
         ({"targets": [TARGET], "tier": "GOLD"}, "models.m.tier"),
         ({"targets": [TARGET], "status": "GONE"}, "models.m.status"),

@@ -38,6 +38,7 @@ READINGS: dict[Metric, Reading] = {
     metrics.IN_FLIGHT: lambda: 3,
     metrics.LOOP_LAG: lambda: 0.25,
     metrics.RECORDS_DROPPED: lambda: 2,
+    metrics.SPANS_DROPPED: lambda: 4,
 }
 Samples = dict[tuple[str, tuple[str, ...]], float]
 SUCCEEDED, FAILED = Outcome.SUCCEEDED, Outcome.FAILED
@@ -49,7 +50,9 @@ def catalogue(*names: str, provider: str = "p") -> list[Model]:
 
 def call(model: str = "m", *records: AttemptRecord, streaming: bool = False) -> Call:
     scope = CallScope("id", "/s/m", "127.0.0.1", {}, 0.0, Deadline(1.0, from_client=False))
-    return Call(scope, Operation.COMPLETE, streaming, CompleteRequest(model, []), model=model, attempts=list(records))
+    resolved = Model(model, (Target("p", "v", model),))
+    request = CompleteRequest(model, [])
+    return Call(scope, Operation.COMPLETE, streaming, request, model, resolved, attempts=list(records))
 
 
 def attempt(provider: str = "p", outcome: Outcome = SUCCEEDED, reason: Reason | None = None) -> AttemptRecord:
@@ -346,4 +349,4 @@ def test_days_hold_the_sums_of_their_hours(pauses_s: list[float], period: Period
 
 def test_labels_are_open_or_words_of_the_program() -> None:
     closed = {label for metric in METRICS for label in metric.labels} - OPEN_LABELS
-    assert closed == {"operation", "outcome", "streaming", "reason", "cause", "version"}
+    assert closed == {"operation", "outcome", "streaming", "reason", "cause", "version", "state"}

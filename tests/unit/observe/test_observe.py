@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgateway_server.core.calls import AttemptRecord, Call, CallScope, Deadline, Outcome
-from llmgateway_server.core.errors import ShedError
+from llmgateway_server.core.errors import AccessError, GatewayError, RequestError, ShedError, UpstreamError
 from llmgateway_server.core.events import Timings
 from llmgateway_server.core.money import Cost
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import CompleteRequest, Operation
-from llmgateway_server.core.targets import Target
+from llmgateway_server.core.targets import Model, Target
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.observe import log, records
 from llmgateway_server.observe.records import Records
-from llmgateway_server.observe.statistics import MAX_NAMES, OTHER, Period, Statistics, Tally
+from llmgateway_server.observe.statistics import MAX_NAMES, OTHER, UNKNOWN, Period, Statistics, Tally
 from llmgateway_server.observe.trace import NoTracing
 from llmgateway_server.testing.clock import ManualClock
 
@@ -32,7 +32,13 @@ def scope(**metadata: str) -> CallScope:
 def call(model: str = "m", outcome: Outcome = SUCCEEDED, provider: str = "p") -> Call:
     record = AttemptRecord(1, Target(provider, "v", model), outcome, usage=Usage(3, 5), cost=Cost(7), latency_s=0.5)
     return Call(
-        scope(), Operation.COMPLETE, streaming=False, request=CompleteRequest(model, []), model=model, attempts=[record]
+        scope(),
+        Operation.COMPLETE,
+        streaming=False,
+        request=CompleteRequest(model, []),
+        model=model,
+        resolved=Model(model, (record.target,)),
+        attempts=[record],
     )
 
 
@@ -123,6 +129,35 @@ def test_names_are_bounded() -> None:
         assert len(tallies) <= MAX_NAMES + 1
     assert sum(tally.count for tally in figures.models.values()) == figures.calls.count == 3 * MAX_NAMES
     assert figures.models[OTHER].count > MAX_NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "resolved", "asked", "error", "counted_under"),
+    [
+        ("gpt-99", False, False, RequestError(Reason.MODEL_NOT_FOUND), UNKNOWN),
+        ("secret-model", False, False, AccessError(Reason.MODEL_NOT_ALLOWED), UNKNOWN),
+        ("", False, False, RequestError(Reason.MODEL_NOT_FOUND), UNKNOWN),
+        ("p/gpt-99", True, True, UpstreamError(Reason.MODEL_NOT_FOUND), UNKNOWN),
+        ("p/gpt-99", True, False, RequestError(Reason.UNSUPPORTED_OPTION), UNKNOWN),
+        ("p/m", True, True, UpstreamError(Reason.UPSTREAM_ERROR), "p/m"),
+        ("p/m", True, True, None, "p/m"),
+        ("m", True, True, UpstreamError(Reason.MODEL_NOT_FOUND), "m"),
+        ("m", True, False, RequestError(Reason.UNSUPPORTED_OPTION), "m"),
+    ],
+)
+def test_invented_names_are_not_kept(
+    name: str, resolved: bool, asked: bool, error: GatewayError | None, counted_under: str
+) -> None:
+    each = call(name)
+    if not resolved:
+        each.resolved = None
+    if not asked:
+        each.attempts.clear()
+    statistics = Statistics(ManualClock())
+    statistics.call_ended(each, Outcome.FAILED if error else SUCCEEDED, Timings(1.0, None, 0.5), error)
+    figures = statistics.over(Period.ALL)
+    assert {model: sums.count for model, sums in figures.models.items()} == {counted_under: 1}
+    assert figures.calls.count == 1
 
 
 async def test_records_are_one_line_each() -> None:

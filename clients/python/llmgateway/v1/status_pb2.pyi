@@ -266,8 +266,8 @@ class MetricsResponse(_message.Message):
 
     @_builtins.property
     def top_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelFigures]:
-        """The most used models, at most ten; calls at models that are not told apart any more are together in `other`. Not
-        set when a provider was named.
+        """The most used models, at most ten. Calls at names that stand for no model are together in `unknown`, calls at models
+        that are not told apart any more in `other`. Not set when a provider was named.
         """
 
     @_builtins.property
@@ -484,7 +484,7 @@ class ModelFigures(_message.Message):
     INPUT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The public name."""
+    """The public name, `unknown` or `other`."""
     call_count: _builtins.int
     """Calls that ended."""
     average_latency_ms: _builtins.float

@@ -13,6 +13,7 @@ from llmgateway.v1 import model_pb2, status_pb2
 from llmgateway_server import __version__
 from llmgateway_server.admission.gate import Gate
 from llmgateway_server.contract import catalog_out, figures_out, reply_out, requests_in, schema
+from llmgateway_server.core.alarm import Alarm, OverdueError
 from llmgateway_server.core.calls import Call, CallScope, Deadline, Notice, NoticeCode
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import CallEndedError, RequestError
@@ -20,7 +21,7 @@ from llmgateway_server.core.events import Finished
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.reply import Gateway
 from llmgateway_server.core.requests import CompleteRequest, Operation, Request
-from llmgateway_server.observe.statistics import Statistics
+from llmgateway_server.observe.figures import FiguresSource
 from llmgateway_server.routing.catalog import Catalog
 from llmgateway_server.transport.interceptors.step import SCOPE, Context
 
@@ -40,8 +41,8 @@ class LlmGatewayService:
     Args:
         gateway: opens replies.
         catalog: models.
-        statistics: figures.
-        gate: calls in flight and draining.
+        figures: of the whole gateway.
+        gate: whether it drains.
         vendors: vendor per provider name.
         clock: time.
         settings: streams.
@@ -54,7 +55,7 @@ class LlmGatewayService:
         *,
         gateway: Gateway,
         catalog: Catalog,
-        statistics: Statistics,
+        figures: FiguresSource,
         gate: Gate,
         vendors: Mapping[str, str],
         clock: Clock,
@@ -62,7 +63,7 @@ class LlmGatewayService:
     ) -> None:
         self._gateway = gateway
         self._catalog = catalog
-        self._statistics = statistics
+        self._figures = figures
         self._gate = gate
         self._vendors = vendors
         self._clock = clock
@@ -81,16 +82,20 @@ class LlmGatewayService:
         )
         writer = reply_out.EventWriter(call)
         delay_s = call.request.max_delta_delay_s if isinstance(call.request, CompleteRequest) else 0.0
-        async with self._gateway.open(call) as reply:
-            async for batch in reply:
-                if not batch:
-                    continue
-                await self._write(context, writer.message(batch).SerializeToString())
-                call.scope.last_seq = writer.last_seq
-                if delay_s and not isinstance(
-                    batch[-1], Finished
-                ):  # meanwhile what arrives is collected behind the wire's buffer and travels together
-                    await self._clock.sleep(delay_s)
+        alarm = Alarm()
+        try:
+            async with self._gateway.open(call) as reply:
+                async for batch in reply:
+                    if not batch:
+                        continue
+                    await self._write(context, alarm, writer.message(batch).SerializeToString())
+                    call.scope.last_seq = writer.last_seq
+                    if delay_s and not isinstance(
+                        batch[-1], Finished
+                    ):  # meanwhile what arrives is collected behind the wire's buffer and travels together
+                        await self._clock.sleep(delay_s)
+        finally:
+            alarm.close()
 
     async def embed(self, data: bytes, context: Context) -> bytes:
         """Serves Embed."""
@@ -114,26 +119,25 @@ class LlmGatewayService:
         request = schema.decode("HealthRequest", data)
         if request.provider and request.provider not in self._vendors:
             raise RequestError(Reason.RESOURCE_NOT_FOUND, slots={"resource": request.provider})
-        recent = self._statistics.recent()
+        recent = await self._figures.recent()
         providers = [
-            figures_out.provider_health(name, vendor, self._statistics, recent)
-            for name, vendor in sorted(self._vendors.items())
+            figures_out.provider_health(name, vendor, recent) for name, vendor in sorted(self._vendors.items())
         ]
         return status_pb2.HealthResponse(
             status=figures_out.overall_health(providers, draining=self._gate.draining),
             providers=[each for each in providers if request.provider in ("", each.provider)],
             version=__version__,
-            uptime_s=int(self._statistics.uptime_s),
-            in_flight_call_count=self._gate.in_flight,
+            uptime_s=int(recent.uptime_s),
+            in_flight_call_count=recent.in_flight,
             draining=self._gate.draining,
         ).SerializeToString()
 
     async def metrics(self, data: bytes, context: Context) -> bytes:
         """Serves Metrics."""
         request = schema.decode("MetricsRequest", data)
-        return figures_out.metrics_message(
-            request, self._statistics, sorted(self._vendors), self._clock.wall_s()
-        ).SerializeToString()
+        providers = sorted(self._vendors)
+        view = await self._figures.over(figures_out.wanted_period(request, providers))
+        return figures_out.metrics_message(request, view, providers, self._clock.wall_s()).SerializeToString()
 
     async def list_models(self, data: bytes, context: Context) -> bytes:
         """Serves ListModels: only what the caller may use."""
@@ -161,7 +165,11 @@ class LlmGatewayService:
         scope = SCOPE.get()
         message = schema.parse(message_name, data)
         completion = message.request if operation is Operation.COUNT_TOKENS else message
-        if operation is not Operation.EMBED and requests_in.part_count(completion) > requests_in.LARGE_PART_COUNT:
+        if (
+            len(data) > requests_in.LARGE_BYTES
+            and operation is not Operation.EMBED
+            and requests_in.part_count(completion) > requests_in.LARGE_PART_COUNT
+        ):
             request = await asyncio.to_thread(self._translate_large, message, completion, translate)
         else:
             schema.refuse(schema.violations(message))
@@ -183,14 +191,11 @@ class LlmGatewayService:
         if cap_s is not None and scope.started_s + cap_s < scope.deadline.at_s:
             scope.deadline = Deadline(scope.started_s + cap_s, from_client=True)
 
-    async def _write(self, context: Context, data: bytes) -> None:
-        timer = asyncio.timeout(self._settings.write_stall_s)
+    async def _write(self, context: Context, alarm: Alarm, data: bytes) -> None:
         try:
-            async with timer:
+            with alarm.within(self._settings.write_stall_s):
                 await context.write(data)
-        except TimeoutError:
-            if not timer.expired():
-                raise
+        except OverdueError:
             raise CallEndedError(Reason.SLOW_CONSUMER) from None
         except grpc.aio.InternalError:  # how a write ends that waited for a reader who left (docs/reliability.md)
             raise asyncio.CancelledError from None

@@ -1,0 +1,181 @@
+"""The accounts of the configuration: what each is, where it is, whom it trusts, and the keys it calls with.
+
+Nothing here connects to anything.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from llmgateway_server.config.mistakes import ConfigError
+from llmgateway_server.config.secrets import secret_source
+from llmgateway_server.config.settings import ProviderSettings
+from llmgateway_server.core.clock import Clock
+from llmgateway_server.core.requests import Operation
+from llmgateway_server.providers.egress.fetch import Egress
+from llmgateway_server.providers.http_provider import Account, HttpProvider
+from llmgateway_server.providers.keys import KeyRing, ReadSecret
+from llmgateway_server.providers.models import vendor_models
+from llmgateway_server.providers.provider import Provider
+from llmgateway_server.providers.simulator.simulator import Simulator
+from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
+from llmgateway_server.providers.wire.connect import client_context
+from llmgateway_server.providers.wire.head import authority
+from llmgateway_server.providers.wire.http1 import Http1Wire
+from llmgateway_server.providers.wire.httpx_wire import HttpxWire
+from llmgateway_server.providers.wire.port import Origin, Wire, WireLimits
+from llmgateway_server.transport.tls import TlsError, load_authorities
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+SENT_AS_IS = re.compile(r"[!-~]*")
+"""Paths that can stand in the head of a request."""
+NOWHERE = Origin("http", "localhost", 80)
+"""Of accounts that are only looked at."""
+
+
+class Address(NamedTuple):
+    """Where an account's API is."""
+
+    origin: Origin
+    path_prefix: str
+    """Path of the base URL without a trailing slash, for example `/v1`."""
+
+
+class Shared(NamedTuple):
+    """What all accounts have in common."""
+
+    egress: Egress
+    clock: Clock
+
+
+def provider(
+    name: str, account: ProviderSettings, environment: Mapping[str, str], limits: WireLimits, shared: Shared
+) -> Provider:
+    """Returns an account, ready to be called.
+
+    Args:
+        name: of the account.
+        account: its settings.
+        environment: where secret references look.
+        limits: bounds of its wire.
+        shared: what it shares with the others.
+
+    Raises:
+        ConfigError: a reference leads nowhere, or an address or a file cannot be used.
+    """
+    if account.vendor == SIMULATOR:
+        return Simulator(shared.clock, name)
+    address, context = address_of(name, account), trust(name, account)
+    keys = key_sources(name, account, environment)
+    wire = _wire(name, account, address, limits, context)
+    return _http_provider(_described(name, account.vendor, address.path_prefix), wire, keys, shared)
+
+
+def looked_at(name: str, account: ProviderSettings, shared: Shared) -> Provider:
+    """Returns an account as the catalogue sees it, whatever is wrong with its address, files and keys."""
+    if account.vendor == SIMULATOR:
+        return Simulator(shared.clock, name)
+    return _http_provider(_described(name, account.vendor, ""), Http1Wire(NOWHERE), (), shared)
+
+
+def address_of(name: str, account: ProviderSettings) -> Address:
+    """Returns where an account of an HTTP vendor is.
+
+    Raises:
+        ConfigError: the base URL is none that a request can be sent to.
+    """
+    try:
+        origin, url = _split(account.address)
+        if url.query or url.username is not None or not SENT_AS_IS.fullmatch(url.path):
+            raise ValueError
+    except ValueError:
+        wrong = f"providers.{name}.base_url: must be an http or https address without a query"
+        raise ConfigError(wrong) from None
+    return Address(origin, url.path.rstrip("/"))
+
+
+def trust(name: str, account: ProviderSettings) -> ssl.SSLContext | None:
+    """Returns TLS settings that trust the system's authorities and those of the account; None for plaintext.
+
+    Raises:
+        ConfigError: the file of authorities cannot be used.
+    """
+    if not account.address.lower().startswith("https:"):
+        return None
+    context = client_context(None)
+    if account.ca_bundle:
+        try:
+            load_authorities(context, account.ca_bundle, f"providers.{name}.ca_bundle")
+        except TlsError as error:
+            raise ConfigError(str(error)) from None
+    return context
+
+
+def check_proxy(name: str, account: ProviderSettings) -> None:
+    """Checks the address of an account's proxy.
+
+    Raises:
+        ConfigError: it is none that can be connected to.
+    """
+    if account.proxy:
+        try:
+            _split(account.proxy)
+        except ValueError:
+            raise ConfigError(f"providers.{name}.proxy: must be an http or https address") from None
+
+
+def key_sources(name: str, account: ProviderSettings, environment: Mapping[str, str]) -> tuple[ReadSecret, ...]:
+    """Returns a function for each key of an account, which gives the key as it is now.
+
+    Raises:
+        ConfigError: a reference leads nowhere.
+    """
+    field = f"providers.{name}.api_key"
+    references = {field: account.api_key} if account.api_key else {}
+    references |= {f"{field}s[{i}]": reference for i, reference in enumerate(account.api_keys)}
+    return tuple(secret_source(each, environment, where) for where, each in references.items())
+
+
+def _described(name: str, vendor_name: str, path_prefix: str) -> Account:
+    vendor = VENDORS[vendor_name]
+    operations = frozenset({Operation.COUNT_TOKENS}.union(*(dialect.operations for dialect in vendor.dialects)))
+    return Account(
+        name=name,
+        vendor=vendor.name,
+        path_prefix=path_prefix,
+        quirks=vendor.quirks,
+        dialects=tuple(dialect() for dialect in vendor.dialects),
+        credentials=vendor.credentials,
+        counting_dialect=vendor.counting_dialect,
+        models=vendor_models(name, vendor.name, operations),
+    )
+
+
+def _http_provider(account: Account, wire: Wire, keys: tuple[ReadSecret, ...], shared: Shared) -> Provider:
+    return HttpProvider(account, wire, KeyRing(account.name, keys, shared.clock), shared.egress, shared.clock)
+
+
+def _wire(
+    name: str, account: ProviderSettings, address: Address, limits: WireLimits, context: ssl.SSLContext | None
+) -> Wire:
+    check_proxy(name, account)
+    if account.proxy:
+        return HttpxWire(address.origin, limits=limits, ssl_context=context, proxy=account.proxy)
+    return Http1Wire(address.origin, limits=limits, ssl_context=context)
+
+
+def _split(address: str) -> tuple[Origin, SplitResult]:
+    """Returns whom an address connects to, and the address in parts.
+
+    Raises:
+        ValueError: no wire can connect there.
+    """
+    url = urlsplit(address)
+    port = DEFAULT_PORTS.get(url.scheme, 0) if url.port is None else url.port
+    origin = Origin(url.scheme, url.hostname or "", port)
+    authority(origin)
+    return origin, url

@@ -1,0 +1,1 @@
+"""What operators do to a running gateway, free of any wire."""
