@@ -11,6 +11,9 @@ VENV ?= .venv
 ARGS ?=
 BENCH ?= full
 SOAK_S ?= 600
+MUTANTS ?= 0
+SEEDS ?= 200
+FROM ?= 1000
 UPGRADE ?=
 
 BIN := $(VENV)/bin
@@ -41,11 +44,15 @@ PYTEST := $(BIN)/python -m pytest --no-header
 
 .PHONY: test
 test: $(TEST) ## Run the fast tests
-	@$(PYTEST) -n 2 -m "not slow and not e2e and not recorded and not soak" $(ARGS)
+	@$(PYTEST) -n 2 -m "not slow and not e2e and not recorded and not soak and not simulation" $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(TEST) ## Run the tests that take their time
 	@$(PYTEST) -n 2 -m slow $(ARGS)
+
+.PHONY: simulate
+simulate: $(TEST) ## Live through SEEDS made-up worlds (200) in virtual time, from seed FROM (1000) on
+	@LLMGATEWAY_SIMULATE_SEEDS=$(SEEDS) LLMGATEWAY_SIMULATE_FROM=$(FROM) $(PYTEST) -n 2 tests/simulation -m simulation $(ARGS)
 
 .PHONY: test-recorded
 test-recorded: $(TEST) ## Play recorded provider traffic; LLMGATEWAY_RECORDED_DIR adds a folder of recordings
@@ -69,6 +76,10 @@ bench-peers: .peers/litellm/.installed ## Install other gateways (0.8 GB), which
 .PHONY: profile
 profile: $(TEST) ## Tell which functions take the time; ARGS="--load stream" for another load
 	@$(BIN)/python -m tests.bench.hotspots $(ARGS)
+
+.PHONY: mutation
+mutation: $(TEST) ## Tell which small faults in breakers, failover and strategies no test notices; MUTANTS=n for a sample
+	@$(BIN)/python -m tests.mutation --mutants $(MUTANTS) $(ARGS)
 
 .PHONY: soak
 soak: $(TEST) ## Run under load for SOAK_S seconds (600)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from random import Random
 from typing import TYPE_CHECKING, TextIO
 
 from llmgateway_server import __version__, request_path
 from llmgateway_server.admission.authenticate import Authenticator
 from llmgateway_server.admission.gate import Gate
 from llmgateway_server.admission.throttle import Throttle
+from llmgateway_server.attempts.breakers import Breakers
+from llmgateway_server.attempts.drained import DrainLog
+from llmgateway_server.attempts.meter import Meter
 from llmgateway_server.config import accounts, catalog, doors, telemetry
 from llmgateway_server.config.load import ConfigError, resolve_secret
 from llmgateway_server.config.settings import Settings
@@ -21,17 +25,32 @@ from llmgateway_server.core.secret import Secret
 from llmgateway_server.http.settings import HttpSettings
 from llmgateway_server.observe import metrics
 from llmgateway_server.observe.counting import Counting
+from llmgateway_server.observe.events import Events
 from llmgateway_server.observe.exposition import Exposition
 from llmgateway_server.observe.figures import FiguresSource, OwnFigures
 from llmgateway_server.observe.log import logger
 from llmgateway_server.observe.records import Records
 from llmgateway_server.observe.statistics import Statistics
 from llmgateway_server.observe.trace import tracing_from_environment
+from llmgateway_server.operators.breaker_news import BreakerNews, worst_states
+from llmgateway_server.operators.circuits import circuits
 from llmgateway_server.operators.examination import Examiner, Subject
+from llmgateway_server.operators.explanation import Explainer
+from llmgateway_server.operators.switching import Switchboard, TellOthers
 from llmgateway_server.pipeline.ring import RingGateway, attempt_ring, call_ring
+from llmgateway_server.providers.drain import Drained, Drainer
 from llmgateway_server.providers.egress.fetch import Egress
+from llmgateway_server.providers.http_provider import HttpProvider
 from llmgateway_server.providers.keys import SET_ASIDE_S
+from llmgateway_server.providers.vendors import SIMULATOR
 from llmgateway_server.providers.wire.port import WireLimits
+from llmgateway_server.routing.checks import Checks
+from llmgateway_server.routing.cooldown import Cooldowns
+from llmgateway_server.routing.failover import Routes
+from llmgateway_server.routing.plan import Planner
+from llmgateway_server.routing.retry_budget import RetryBudgets
+from llmgateway_server.routing.standing import Standings
+from llmgateway_server.routing.switches import Switches
 from llmgateway_server.transport.server import Server
 from llmgateway_server.transport.services.admin import AdminService
 from llmgateway_server.transport.services.llm_gateway import LlmGatewayService
@@ -50,6 +69,7 @@ class App:
         clock: time; the machine's by default.
         records_stream: where records go; standard output by default.
         figures: what `Metrics` and `Health` answer with; those of this process by default.
+        tell_others: tells the other workers what an operator switched; by default there are none.
 
     Raises:
         ConfigError: a secret reference leads nowhere, a file or an address cannot be used, a package is not installed,
@@ -64,6 +84,7 @@ class App:
         clock: Clock | None = None,
         records_stream: TextIO | None = None,
         figures: FiguresSource | None = None,
+        tell_others: TellOthers = lambda *_: None,
     ) -> None:
         self.settings = settings
         self._environment = environment
@@ -72,7 +93,9 @@ class App:
         self._gate = Gate(settings.gate)
         self._egress = Egress(settings.egress)
         limits = WireLimits(connect_timeout_s=settings.timeouts.connect_s)
-        shared = accounts.Shared(self._egress, self._clock)
+        self._events = Events(self._clock)
+        self._drainer = Drainer(settings.after_cancel, self._clock, self._drain_ended)
+        shared = accounts.Shared(self._egress, self._clock, self._events.tell, self._drainer)
         self._providers = {
             name: accounts.provider(name, account, environment, limits, shared)
             for name, account in settings.providers.items()
@@ -82,7 +105,8 @@ class App:
         tracing = self._export.tracing if self._export is not None else tracing_from_environment()
         tracing.introduce(telemetry.surroundings(settings, self._clock))
         models = catalog.catalog(settings, self._providers)
-        counting = Counting(self._providers, models.models(), frozenset(SET_ASIDE_S))
+        self._counting = counting = Counting(self._providers, models.models(), frozenset(SET_ASIDE_S))
+        self._drain_log = DrainLog(counting.drained)
         self.parts = request_path.Parts(
             settings=settings,
             clock=self._clock,
@@ -100,18 +124,26 @@ class App:
                 settings.auth, self._secret(settings.auth.pepper, "auth.pepper"), throttle, self._clock
             ),
             catalog=models,
+            routes=self._routes(settings, BreakerNews(counting, self._events, self._clock)),
         )
-        self._figures = figures or OwnFigures(self.parts.statistics, lambda: self._gate.in_flight)
+        routes = self.parts.routes
+        self.switchboard = Switchboard(models, routes.switches, self._providers, self._events, tell_others)
+        self.checks = self._health_checks(settings)
+        self._figures = figures or OwnFigures(
+            self.parts.statistics, lambda: self._gate.in_flight, lambda: circuits(routes.breakers)
+        )
         self.exposition = Exposition(
             counting,
             __version__,
             self._clock.wall_s(),
             {
+                metrics.DRAINS_IN_FLIGHT: lambda: self._drainer.in_flight,
                 metrics.IN_FLIGHT: lambda: self._gate.in_flight,
                 metrics.LOOP_LAG: lambda: self._gate.loop_lag_s,
                 metrics.RECORDS_DROPPED: lambda: self.parts.records.dropped_count,
                 metrics.SPANS_DROPPED: lambda: self._export.queue.dropped_count if self._export is not None else 0,
             },
+            {metrics.BREAKER_STATE: lambda: worst_states(routes.breakers, self._providers)},
         )
         self._server: Server | None = None
         self._http = http_door(settings.http, environment, self._metrics_page, lambda: self._not_ready)
@@ -146,7 +178,15 @@ class App:
         )
         subjects = {name: Subject(account.vendor, account.address) for name, account in settings.providers.items()}
         admin = AdminService(
-            examiner=Examiner(gateway, parts.catalog, subjects, self._clock), figures=self._figures, clock=self._clock
+            examiner=Examiner(gateway, parts.catalog, subjects, self._clock),
+            explainer=Explainer(parts.catalog, parts.routes),
+            switchboard=self.switchboard,
+            breakers=parts.routes.breakers,
+            providers=self._providers,
+            events=self._events,
+            figures=self._figures,
+            clock=self._clock,
+            worker_count=settings.server.workers,
         )
         wanted = settings.server.reflection
         try:
@@ -169,6 +209,7 @@ class App:
             raise
         self._not_ready = ""
         self._gate.start()
+        self.checks.start()
         if self._export is not None:
             self._export.queue.start()
         if self.http_address:
@@ -179,17 +220,20 @@ class App:
     async def drain(self, *, delay_s: float) -> None:
         """Lets running calls end, see `Server.drain`; then stops. Meanwhile metrics and probes are served."""
         self._not_ready = "draining"
+        self._events.begin_drain()
         if self._server is not None:
             await self._server.drain(delay_s=delay_s)
         await self.stop()
 
     async def stop(self) -> None:
         """Ends everything now and writes what is left to write."""
+        await self.checks.stop()
         if self._server is not None:
             await self._server.stop()
         await self._gate.stop()
         if self._http is not None:
             await self._http.stop()
+        await self._drainer.aclose()
         for provider in self._providers.values():
             await provider.aclose()
         await self._egress.aclose()
@@ -197,6 +241,39 @@ class App:
         if self._export is not None:
             await asyncio.to_thread(self._export.queue.stop)
         self._log.info("stopped")
+
+    def _routes(self, settings: Settings, breaker_news: BreakerNews) -> Routes:
+        clock, rng = self._clock, Random()
+        standings = Standings(clock, settings.routing.half_life_s, settings.routing.slow_first_token_s)
+        breakers = Breakers(settings.breakers, clock, rng, breaker_news)
+        cooldowns, switches = Cooldowns(clock), Switches()
+        planner = Planner(
+            settings=settings.routing,
+            standings=standings,
+            breakers=breakers,
+            cooldowns=cooldowns,
+            switches=switches,
+            clock=clock,
+            rng=rng,
+        )
+        return Routes(planner, standings, breakers, RetryBudgets(), cooldowns, switches, clock, rng)
+
+    def _health_checks(self, settings: Settings) -> Checks:
+        """Returns what asks targets that failed: through the attempt ring, without what records and charges."""
+        parts, simulated = self.parts, {name for name, each in self._providers.items() if each.vendor == SIMULATOR}
+        return Checks(
+            settings.health_checks,
+            models=parts.catalog.models(),
+            routes=parts.routes,
+            stages=[stage for stage in request_path.attempt_stages(parts) if not isinstance(stage, Meter)],
+            open_provider=self._open_provider,
+            free={name: each for name, each in self._providers.items() if isinstance(each, HttpProvider)},
+            passed_over=frozenset() if settings.health_checks.simulator else simulated,
+            found=self._counting.health_checked,
+        )
+
+    def _drain_ended(self, drained: Drained) -> None:
+        self._drain_log.ended(drained)
 
     async def _metrics_page(self) -> bytes:
         return self.exposition.text()

@@ -14,6 +14,7 @@ from llmgateway_server.admission.authenticate import Authenticator
 from llmgateway_server.admission.gate import Gate
 from llmgateway_server.admission.throttle import Throttle
 from llmgateway_server.attempts.bounds import Bounds
+from llmgateway_server.attempts.breaker_stage import BreakerStage
 from llmgateway_server.attempts.meter import Meter
 from llmgateway_server.attempts.timeouts import Timeouts
 from llmgateway_server.config.settings import Settings
@@ -27,7 +28,7 @@ from llmgateway_server.pipeline.authorize import Authorize
 from llmgateway_server.pipeline.record import Record
 from llmgateway_server.pipeline.screen import Screen
 from llmgateway_server.routing.catalog import Catalog
-from llmgateway_server.routing.failover import Failover
+from llmgateway_server.routing.failover import Failover, Routes
 from llmgateway_server.transport import methods
 from llmgateway_server.transport.interceptors.admit import Admit
 from llmgateway_server.transport.interceptors.authenticate import Authenticate
@@ -51,6 +52,7 @@ class Parts:
     throttle: Throttle
     authenticator: Authenticator
     catalog: Catalog
+    routes: Routes
 
 
 def call_steps(parts: Parts) -> tuple[Step, ...]:
@@ -77,13 +79,15 @@ def request_stages(parts: Parts) -> tuple[CallStage, ...]:
 
 def failover(parts: Parts, open_attempt: OpenAttempt) -> Failover:
     """Returns the innermost step of the request ring, which owns the attempts."""
-    return Failover(open_attempt, parts.settings.max_attempts)
+    settings = parts.settings
+    return Failover(open_attempt, parts.routes, settings.max_attempts, settings.timeouts.first_token_s)
 
 
 def attempt_stages(parts: Parts) -> tuple[AttemptStage, ...]:
     """Returns the attempt ring without the provider: once per try, on the chosen target."""
     return (
         Meter(parts.clock, parts.tracing),
+        *((BreakerStage(parts.routes.breakers),) if parts.settings.breakers.enabled else ()),
         Bounds(parts.settings.bounds),
         Timeouts(parts.settings.timeouts, parts.clock),
     )

@@ -16,7 +16,7 @@ from llmgateway.v1 import (
     status_pb2,
     token_count_pb2,
 )
-from llmgateway_server.testing.gateway import running_gateway
+from llmgateway_server.testing.gateway import SIMULATOR_ONLY, running_gateway
 
 
 def ask(text: str = "hi there", model: str = "", **options: object) -> completion_pb2.CompleteRequest:
@@ -72,7 +72,7 @@ async def test_other_operations_take_the_same_path() -> None:
 
 
 async def test_state_is_real() -> None:
-    async with running_gateway() as gateway:
+    async with running_gateway({**SIMULATOR_ONLY, "max_attempts": 1}) as gateway:
         await gateway.stub.Complete(ask())
         with pytest.raises(grpc.aio.AioRpcError):
             await gateway.stub.Complete(ask(model="simulator/chat?fault=http&status=500"))

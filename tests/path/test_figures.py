@@ -9,7 +9,7 @@ import pytest
 
 from llmgateway.v1 import embedding_pb2, status_pb2
 from llmgateway_server.testing.clock import ManualClock
-from llmgateway_server.testing.gateway import RunningGateway, running_gateway
+from llmgateway_server.testing.gateway import SIMULATOR_ONLY, RunningGateway, running_gateway
 from llmgateway_server.testing.upstream import Upstream, json_answer
 from tests.faults.kit import ask, settings
 
@@ -85,7 +85,7 @@ async def test_top_models_have_all_their_figures() -> None:
 )
 async def test_more_than_one_error_in_ten_is_degraded(failures: int, status: int) -> None:
     clock = ManualClock()
-    async with running_gateway(clock=clock) as gateway:
+    async with running_gateway({**SIMULATOR_ONLY, "max_attempts": 1}, clock=clock) as gateway:
         for _ in range(failures):
             await failing(gateway, model=BROKEN)
         for _ in range(10 - failures):

@@ -84,7 +84,7 @@ async def test_every_metric_of_the_table_is_served() -> None:
 async def test_figures_are_those_of_the_records_and_of_the_rpc() -> None:
     async with Upstream(answer("hi")) as upstream:
         upstream.then(REFUSES_KEY)
-        document = settings(upstream, http=LOOPBACK)
+        document = settings(upstream, http=LOOPBACK, max_attempts=2)
         document["providers"]["up"] |= {"api_keys": ["one", "two"]}
         async with running_gateway(document) as gateway:
             for text in ("one", "one two three", "one two"):
@@ -92,7 +92,7 @@ async def test_figures_are_those_of_the_records_and_of_the_rpc() -> None:
             events = [each async for each in gateway.stub.StreamComplete(ask(model="simulator/chat?tokens=5"))]
             await gateway.stub.Embed(embedding_pb2.EmbedRequest(inputs=["a b", "c"], dimensions=8))
             await gateway.stub.Complete(ask())
-            await failing(gateway, model=BROKEN)
+            await failing(gateway, model=BROKEN, routing={"max_attempts": 1})
             await failing(gateway, model="nothing")
             await failing(gateway, model=CHAT, temperature=9.0)
             found, _ = await scrape(gateway)

@@ -17,6 +17,8 @@ request ring: once per call, decoded message
   failover      last: everything before it happens once per call, everything after it once per attempt
 attempt ring: once per try, chosen target
   meter         outermost, because it decides the outcome and must see the reason
+  breaker       inside the meter, which records refusals and tells successes; around everything that a refusal must \
+not cost
   bounds        around the timeouts, one of whose ends becomes the reply's own; inside the meter, which charges it
   timeouts      innermost, so that everything around it sees the reason and not a cancelled task
   provider      encodes, exchanges bytes, decodes"""

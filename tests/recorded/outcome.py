@@ -18,6 +18,8 @@ from llmgateway_server.testing.gateway import RunningGateway
 WAIT_S = 30.0
 MADE_UP_ID = re.compile(r"^call_[0-9a-f-]{36}_")
 """Ids of tool calls that the vendor left out hold the id of the gateway's call."""
+ALONE: dict[str, Any] = {"max_attempts": 1, "breakers": {"enabled": False}}
+"""Settings under which each exchange is judged alone: nothing is asked again, and none tells on the next."""
 DEFECTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 

@@ -20,7 +20,7 @@ import pytest
 from llmgateway_server.testing.gateway import RunningGateway, running_gateway
 from tests.recorded.differences import comparable
 from tests.recorded.neutral import is_sayable, request_of
-from tests.recorded.outcome import DEFECTS, Outcome, assert_reply, completed, streamed
+from tests.recorded.outcome import ALONE, DEFECTS, Outcome, assert_reply, completed, streamed
 
 pytestmark = pytest.mark.recorded
 
@@ -114,7 +114,7 @@ async def gateway_for(replay: Replay, name: str, vendor: str, modes: list[str]) 
         }
         for mode in modes
     }
-    async with running_gateway({"providers": providers}) as gateway:
+    async with running_gateway({"providers": providers, **ALONE}) as gateway:
         yield gateway
 
 

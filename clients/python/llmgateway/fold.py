@@ -18,6 +18,9 @@ _MESSAGES_IN_FINISHED = ("usage", "cost", "routing_decision", "cache", "timings"
 def fold(events: Iterable[reply_pb2.Event]) -> reply_pb2.CompleteResponse:
     """Folds a whole stream into the reply that `Complete` gives.
 
+    A reply that another target began afresh (`TargetSwitched.restarted`) holds nothing of the one before: its parts and
+    log probabilities are dropped, and parts are numbered from 0 again. What broke off is told by `target_switches`.
+
     Args:
         events: of all messages of one StreamComplete call, in order. Kinds of events that are newer than this client
             are passed over.
@@ -136,8 +139,7 @@ class Fold:
             case "guardrail_verdict":
                 self._reply.guardrail_verdicts.append(event.guardrail_verdict)
             case "target_switched":
-                self._reply.target_switches.append(event.target_switched)
-                self._reply.target.CopyFrom(event.target_switched.target)
+                self._switch(event.target_switched)
             case "finished":
                 self._finish(event.finished)
 
@@ -158,6 +160,13 @@ class Fold:
             setattr(self._reply, field, getattr(started, field))
         if started.HasField("target"):
             self._reply.target.CopyFrom(started.target)
+
+    def _switch(self, switched: reply_pb2.TargetSwitched) -> None:
+        self._reply.target_switches.append(switched)
+        self._reply.target.CopyFrom(switched.target)
+        if switched.restarted:
+            self._parts.clear()
+            del self._reply.logprobs[:]
 
     def _finish(self, finished: reply_pb2.Finished) -> None:
         self._finished = True

@@ -88,6 +88,8 @@ class _Metered(Around[Attempt]):
 
     def end(self, error: BaseException | None) -> None:
         match error:
+            case GatewayError(reason=Reason.CIRCUIT_OPEN):
+                self._reading.ended(Outcome.SHED, error)
             case GatewayError():
                 failed = isinstance(error, UpstreamError | DefectError)
                 refused = not self._opened and not isinstance(error, CallEndedError)

@@ -69,6 +69,7 @@ class _Waits:
         self._clock = clock
         self._deadline = attempt.call.deadline
         self._streaming = attempt.call.streaming
+        self._share_s = attempt.share_s
         self._first_token_seen = False
         self._before_first_s = 0.0
         self._without_content_s = 0.0
@@ -78,15 +79,19 @@ class _Waits:
         total_reason = Reason.DEADLINE_EXCEEDED if self._deadline.from_client else Reason.UPSTREAM_TIMEOUT
         nearest = (self._deadline.remaining_s(self._clock.monotonic_s()), total_reason)
         if not self._streaming:
-            return nearest
+            return min(nearest, (self._left(self._share_s), Reason.UPSTREAM_TIMEOUT))
         settings = self._settings
         if not self._first_token_seen:
-            return min(nearest, (max(0.0, settings.first_token_s - self._before_first_s), Reason.UPSTREAM_TIMEOUT))
+            first_s = self._left(min(settings.first_token_s, self._share_s))
+            return min(nearest, (first_s, Reason.UPSTREAM_TIMEOUT))
         return min(
             nearest,
             (settings.idle_s, Reason.UPSTREAM_STALLED),
             (max(0.0, settings.progress_s - self._without_content_s), Reason.UPSTREAM_STALLED),
         )
+
+    def _left(self, limit_s: float) -> float:
+        return max(0.0, limit_s - self._before_first_s)
 
     def opened(self, waited_s: float) -> None:
         self._before_first_s += waited_s

@@ -11,6 +11,7 @@ import typer
 from llmgateway_server.cli import suggestions
 from llmgateway_server.cli.options import JsonOption, connected
 from llmgateway_server.cli.remote import Remote
+from llmgateway_server.routing.strategies.names import Strategy
 
 PANEL = "A gateway that runs somewhere"
 
@@ -141,3 +142,43 @@ def stats(
         figures.reset(remote, sys.stdout, as_json=as_json)
         return
     figures.stats(remote, provider, period, sys.stdout, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL)
+@connected
+def explain(
+    remote: Remote,
+    *,
+    model: Annotated[str, typer.Argument(help="Public name or provider/model.", autocompletion=suggestions.model)],
+    prompt: Annotated[
+        str, typer.Argument(help="Of the call, where its length or content matters.", show_default=False)
+    ] = "",
+    strategy: Annotated[
+        Strategy | None, typer.Option(help="That the call would name. Default: as the gateway is set.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print where a call would go and why.
+
+    Every target with its reason and how it does. Asks no provider; needs the role operator.
+    """
+    from llmgateway_server.cli import routes
+
+    routes.explain(remote, model, prompt, strategy or "", sys.stdout, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL)
+@connected
+def breakers(
+    remote: Remote,
+    *,
+    provider: Annotated[str, typer.Option(help="Only this provider.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print how the circuit breakers are.
+
+    One for each target that was used lately. Needs the role operator.
+    """
+    from llmgateway_server.cli import routes
+
+    routes.breakers(remote, provider, sys.stdout, as_json=as_json)

@@ -16,9 +16,13 @@ from llmgateway_server.config.secrets import secret_source
 from llmgateway_server.config.settings import ProviderSettings
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.requests import Operation
+from llmgateway_server.providers.drain import Drainer
 from llmgateway_server.providers.egress.fetch import Egress
+from llmgateway_server.providers.handler import HandlerAccount, HandlerProvider
+from llmgateway_server.providers.handlers import HandlerError, Request
+from llmgateway_server.providers.handlers.load import PYTHON, Form, Handler, NotUsable, load
 from llmgateway_server.providers.http_provider import Account, HttpProvider
-from llmgateway_server.providers.keys import KeyRing, ReadSecret
+from llmgateway_server.providers.keys import KeyRing, ReadSecret, Tell
 from llmgateway_server.providers.models import vendor_models
 from llmgateway_server.providers.provider import Provider
 from llmgateway_server.providers.simulator.simulator import Simulator
@@ -50,6 +54,8 @@ class Shared(NamedTuple):
 
     egress: Egress
     clock: Clock
+    key_set_aside: Tell = lambda _: None
+    drainer: Drainer | None = None
 
 
 def provider(
@@ -65,21 +71,43 @@ def provider(
         shared: what it shares with the others.
 
     Raises:
-        ConfigError: a reference leads nowhere, or an address or a file cannot be used.
+        ConfigError: a reference leads nowhere, or an address, a file or a handler cannot be used.
     """
     if account.vendor == SIMULATOR:
         return Simulator(shared.clock, name)
+    if account.handled:
+        return _handler_provider(
+            name, account, handler_of(name, account), key_sources(name, account, environment), shared
+        )
     address, context = address_of(name, account), trust(name, account)
     keys = key_sources(name, account, environment)
     wire = _wire(name, account, address, limits, context)
-    return _http_provider(_described(name, account.vendor, address.path_prefix), wire, keys, shared)
+    wanted, vendor = account.drain_on_cancel, VENDORS[account.vendor]
+    drains = (vendor.bills_on_abort and not account.proxy) if wanted is None else wanted
+    described = _described(name, account.vendor, address.path_prefix)
+    return _http_provider(described, wire, keys, shared, drains=drains)
 
 
 def looked_at(name: str, account: ProviderSettings, shared: Shared) -> Provider:
-    """Returns an account as the catalogue sees it, whatever is wrong with its address, files and keys."""
+    """Returns an account as the catalogue sees it, whatever is wrong with its address, files, handler and keys."""
     if account.vendor == SIMULATOR:
         return Simulator(shared.clock, name)
+    if account.handled:
+        return _handler_provider(name, account, NOBODY, (), shared)
     return _http_provider(_described(name, account.vendor, ""), Http1Wire(NOWHERE), (), shared)
+
+
+def handler_of(name: str, account: ProviderSettings) -> Handler:
+    """Returns the handler of an account; its module is imported.
+
+    Raises:
+        ConfigError: there is none, it cannot be imported, or it is nothing that can be asked.
+    """
+    field = "handler" if account.vendor == PYTHON else "vendor"
+    try:
+        return load(account.vendor, account.handler, account.threads)
+    except NotUsable as error:
+        raise ConfigError(f"providers.{name}.{field}: {error}") from None
 
 
 def address_of(name: str, account: ProviderSettings) -> Address:
@@ -152,11 +180,37 @@ def _described(name: str, vendor_name: str, path_prefix: str) -> Account:
         credentials=vendor.credentials,
         counting_dialect=vendor.counting_dialect,
         models=vendor_models(name, vendor.name, operations),
+        check_path=vendor.check_path,
+        check_headers=vendor.check_headers,
     )
 
 
-def _http_provider(account: Account, wire: Wire, keys: tuple[ReadSecret, ...], shared: Shared) -> Provider:
-    return HttpProvider(account, wire, KeyRing(account.name, keys, shared.clock), shared.egress, shared.clock)
+def _handler_provider(
+    name: str, account: ProviderSettings, handler: Handler, keys: tuple[ReadSecret, ...], shared: Shared
+) -> Provider:
+    return HandlerProvider(
+        HandlerAccount(name, account.vendor, account.models, account.base_url),
+        handler,
+        KeyRing(name, keys, shared.clock, shared.key_set_aside),
+        shared.egress,
+        shared.clock,
+    )
+
+
+async def _nobody(_: Request) -> str:
+    raise HandlerError("unavailable")
+
+
+NOBODY = Handler(_nobody, Form.COROUTINE)
+"""Of accounts that are only looked at."""
+
+
+def _http_provider(
+    account: Account, wire: Wire, keys: tuple[ReadSecret, ...], shared: Shared, *, drains: bool = False
+) -> Provider:
+    ring = KeyRing(account.name, keys, shared.clock, shared.key_set_aside)
+    drainer = shared.drainer if drains else None
+    return HttpProvider(account, wire, ring, shared.egress, shared.clock, drainer=drainer)
 
 
 def _wire(

@@ -108,6 +108,7 @@ def _model(name: str, settings: ModelSettings, providers: Mapping[str, Provider]
     return replace(
         model,
         targets=tuple(replace(target, profile=replace(target.profile, **profile_changes)) for target in model.targets),
+        strategy=settings.strategy or "",
         **changes,
     )
 
@@ -131,6 +132,11 @@ def _target(settings: TargetSettings, vendor: str) -> Target:
         target,
         price=target.price if settings.price is None else price_from(settings.price),
         dialect=settings.dialect or target.dialect,
+        weight=settings.weight,
+        priority=settings.priority,
+        tags=frozenset(settings.tags),
+        enabled=settings.enabled,
+        quality_score=settings.quality_score,
     )
 
 

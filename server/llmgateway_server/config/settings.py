@@ -13,6 +13,7 @@ from llmgateway_server.admission.deadline import DeadlineSettings
 from llmgateway_server.admission.gate import GateSettings
 from llmgateway_server.admission.throttle import ThrottleSettings
 from llmgateway_server.attempts.bounds import BoundSettings
+from llmgateway_server.attempts.breaker import BreakerSettings
 from llmgateway_server.attempts.timeouts import TimeoutSettings
 from llmgateway_server.config.consistency import NAME, UPSTREAM_MODEL, mistakes
 from llmgateway_server.config.mistakes import dotted
@@ -22,8 +23,13 @@ from llmgateway_server.http.settings import HttpSettings
 from llmgateway_server.observe.log import LogSettings
 from llmgateway_server.observe.telemetry import TelemetrySettings
 from llmgateway_server.pipeline.screen import ScreenSettings
+from llmgateway_server.providers.drain import DrainSettings
 from llmgateway_server.providers.egress.settings import EgressSettings
+from llmgateway_server.providers.handlers.load import PYTHON, offered
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
+from llmgateway_server.routing.checks import HealthCheckSettings
+from llmgateway_server.routing.settings import RoutingSettings
+from llmgateway_server.routing.strategies.names import Strategy
 from llmgateway_server.transport.server import ServerSettings
 from llmgateway_server.transport.services.llm_gateway import StreamSettings
 
@@ -32,11 +38,18 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _is_handled(vendor: str) -> bool:
+    return vendor != SIMULATOR and vendor not in VENDORS
+
+
 class ProviderSettings(_Section):
     """One upstream account."""
 
     vendor: str
-    """A name of the vendor table: `simulator`, `openai`, `anthropic`, `openai-compatible`."""
+    """A name of the vendor table: `simulator`, `openai`, `anthropic`, `openai-compatible`.
+
+    `python` for a handler of your own, or what an installed package offers; see docs/handlers.md.
+    """
     base_url: str = Field(default="", validate_default=True)
     """Where its API is, up to and including the version, for example `http://127.0.0.1:8000/v1`.
 
@@ -51,14 +64,26 @@ class ProviderSettings(_Section):
     """Several keys instead of one, each a secret reference. They take turns; one that is refused is set aside."""
     proxy: str = ""
     """HTTP proxy for this account, for example `http://127.0.0.1:3128`. Empty: none; the environment's is not used."""
+    drain_on_cancel: bool | None = None
+    """Read streams on that their callers left, to learn what the vendor bills, because it bills the whole answer.
+
+    Default: what its row in the vendor table says, at present `false` for all. Bounded by `after_cancel`.
+    Not possible through a proxy.
+    """
     ca_bundle: str = ""
     """PEM file with authorities to trust for this account beside the system's. Read once, at the start."""
+    handler: str = Field(default="", validate_default=True)
+    """`package.module:callable` that answers, for the vendor `python`. It is imported at the start."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Calls that may block at the same time in a handler that is not async. 0: the handler is async."""
+    models: tuple[Annotated[str, Field(pattern=UPSTREAM_MODEL)], ...] = ()
+    """All models of a handler; each is public under its own name. Empty: it is asked for whatever a target names."""
 
     @field_validator("vendor")
     @classmethod
     def _known(cls, vendor: str) -> str:
-        if vendor != SIMULATOR and vendor not in VENDORS:
-            raise ValueError(f"must be one of {', '.join([SIMULATOR, *VENDORS])}")
+        if vendor not in (SIMULATOR, PYTHON) and vendor not in VENDORS and vendor not in (others := offered()):
+            raise ValueError(f"must be one of {', '.join([SIMULATOR, *VENDORS, PYTHON, *others])}")
         return vendor
 
     @field_validator("base_url")
@@ -83,6 +108,45 @@ class ProviderSettings(_Section):
         if ca_bundle and not address.lower().startswith("https://"):
             raise ValueError("ca_bundle is for https addresses")
         return ca_bundle
+
+    @field_validator("proxy", "ca_bundle", mode="after")
+    @classmethod
+    def _of_our_own_wire(cls, setting: str, info: ValidationInfo) -> str:
+        if setting and _is_handled(info.data.get("vendor", SIMULATOR)):
+            raise ValueError(f"{info.field_name} is for vendors that the gateway itself connects to")
+        return setting
+
+    @field_validator("drain_on_cancel")
+    @classmethod
+    def _read_on_by_our_own_wire(cls, drain: bool | None, info: ValidationInfo) -> bool | None:
+        vendor = info.data.get("vendor", "")
+        if drain and vendor and vendor not in VENDORS:
+            raise ValueError("drain_on_cancel is for vendors that the gateway itself connects to")
+        if drain and info.data.get("proxy"):
+            raise ValueError("drain_on_cancel is not possible through a proxy")
+        return drain
+
+    @field_validator("handler")
+    @classmethod
+    def _named_for_python(cls, handler: str, info: ValidationInfo) -> str:
+        vendor = info.data.get("vendor", "")
+        if vendor == PYTHON and not handler:
+            raise ValueError(f"is required for the vendor {PYTHON}")
+        if vendor and vendor != PYTHON and handler:
+            raise ValueError(f"handler is for the vendor {PYTHON}")
+        return handler
+
+    @field_validator("threads", "models")
+    @classmethod
+    def _of_handlers(cls, setting: object, info: ValidationInfo) -> object:
+        if setting and not _is_handled(info.data.get("vendor", PYTHON)):
+            raise ValueError(f"{info.field_name} is for handlers")
+        return setting
+
+    @property
+    def handled(self) -> bool:
+        """Whether a handler answers: Python that is not ours."""
+        return _is_handled(self.vendor)
 
     @property
     def address(self) -> str:
@@ -137,6 +201,10 @@ class PriceSettings(RateSettings):
         return tiers
 
 
+Tag = Annotated[str, Field(pattern="^[a-zA-Z0-9_.:-]{1,64}$")]
+"""A word that targets carry and calls ask for, as in `RoutingOptions.tags`."""
+
+
 class TargetSettings(_Section):
     """One deployment behind a public name."""
 
@@ -148,6 +216,16 @@ class TargetSettings(_Section):
     """Default: what the vendor's price list says of the model's name, if it has one."""
     dialect: str = Field(default="", pattern="^[a-z0-9_]{0,64}$")
     """The wire format to speak with it, for example `openai_responses`. Default: what is known to suit the model."""
+    weight: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
+    """Its share where calls are shared out: 2 gets twice as many as 1."""
+    priority: int = Field(default=0, ge=0, le=1000)
+    """0 is tried first; equal ones stand in the order of this list."""
+    tags: tuple[Tag, ...] = Field(default=(), max_length=32)
+    """Words that a call can ask for; it goes only to targets that carry all of its words."""
+    enabled: bool = True
+    """`false`: never tried."""
+    quality_score: float | None = Field(default=None, ge=0, le=1)
+    """How good its answers are. Default: by its tier: 0.4 `BASIC`, 0.6 `STANDARD` or none, 0.8 `PREMIUM`."""
 
 
 class ModelSettings(_Section):
@@ -171,6 +249,8 @@ class ModelSettings(_Section):
     """Why, and what to use instead; callers see it."""
     inference_type: InferenceType = InferenceType.ON_DEMAND
     """`ON_DEMAND`, or `PROVISIONED` for reserved capacity."""
+    strategy: Strategy | None = None
+    """How its targets are ordered. Default: `routing.strategy`."""
 
 
 class Settings(_Section):
@@ -184,6 +264,10 @@ class Settings(_Section):
     deadlines: DeadlineSettings = DeadlineSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     bounds: BoundSettings = BoundSettings()
+    routing: RoutingSettings = RoutingSettings()
+    breakers: BreakerSettings = BreakerSettings()
+    health_checks: HealthCheckSettings = HealthCheckSettings()
+    after_cancel: DrainSettings = DrainSettings()
     egress: EgressSettings = EgressSettings()
     screen: ScreenSettings = ScreenSettings()
     log: LogSettings = LogSettings()

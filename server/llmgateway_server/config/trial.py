@@ -66,7 +66,9 @@ def looked_at(settings: Settings) -> dict[str, Provider]:
 def _accounts(settings: Settings, _: Environment) -> Iterator[Mistake]:
     for name, account in settings.providers.items():
         path: Path = ("providers", name)
-        if account.vendor != SIMULATOR:
+        if account.handled:
+            yield from _mistake(partial(accounts.handler_of, name, account), (*path, "handler"), (*path, "vendor"))
+        elif account.vendor != SIMULATOR:
             yield from _mistake(partial(accounts.address_of, name, account), (*path, "base_url"))
             if account.ca_bundle:  # to read the system's authorities takes longer than everything else here
                 yield from _mistake(partial(accounts.trust, name, account), (*path, "ca_bundle"))

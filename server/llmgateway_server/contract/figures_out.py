@@ -27,7 +27,10 @@ _PERIODS = {
 
 
 def provider_health(name: str, vendor: str, recent: View) -> status_pb2.ProviderHealth:
-    """Judges a provider by its attempts of the last five minutes; without any it is not known."""
+    """Judges a provider by its attempts of the last five minutes and by its circuit breakers now.
+
+    The worse of both counts. Without attempts and with all circuits closed it is not known.
+    """
     tally = recent.figures.providers.get(name, Tally())
     health = status_pb2.ProviderHealth(
         provider=name,
@@ -36,18 +39,30 @@ def provider_health(name: str, vendor: str, recent: View) -> status_pb2.Provider
         consecutive_failure_count=recent.consecutive_failures.get(name, 0),
     )
     success = tally.success_rate()
+    health.status = max(_by_attempts(success), _by_circuits(name, recent))
     if success is None:
         return health
     health.success_rate, health.error_rate = success, 1 - success
     _set(health, "average_latency_ms", tally.average_latency_s())
     _set(health, "average_time_to_first_token_ms", tally.average_first_token_s())
-    if success == 0:
-        health.status = status_pb2.HEALTH_STATUS_UNHEALTHY
-    elif health.error_rate > DEGRADED_ERROR_RATE:
-        health.status = status_pb2.HEALTH_STATUS_DEGRADED
-    else:
-        health.status = status_pb2.HEALTH_STATUS_HEALTHY
     return health
+
+
+def _by_attempts(success: float | None) -> status_pb2.HealthStatus.ValueType:
+    if success is None:
+        return status_pb2.HEALTH_STATUS_UNSPECIFIED
+    if success == 0:
+        return status_pb2.HEALTH_STATUS_UNHEALTHY
+    degraded = 1 - success > DEGRADED_ERROR_RATE
+    return status_pb2.HEALTH_STATUS_DEGRADED if degraded else status_pb2.HEALTH_STATUS_HEALTHY
+
+
+def _by_circuits(name: str, recent: View) -> status_pb2.HealthStatus.ValueType:
+    if name in recent.circuits.open:
+        return status_pb2.HEALTH_STATUS_UNHEALTHY
+    if name in recent.circuits.troubled:
+        return status_pb2.HEALTH_STATUS_DEGRADED
+    return status_pb2.HEALTH_STATUS_UNSPECIFIED
 
 
 def overall_health(providers: list[status_pb2.ProviderHealth], *, draining: bool) -> status_pb2.HealthStatus.ValueType:

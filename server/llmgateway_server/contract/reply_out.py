@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from llmgateway.v1 import embedding_pb2, error_pb2, message_pb2, reply_pb2, routing_pb2, token_count_pb2
@@ -20,6 +21,7 @@ from llmgateway_server.core.events import (
     PartStarted,
     ReasoningDelta,
     Started,
+    TargetSwitched,
     TextDelta,
     TokensCounted,
     ToolArgumentsDelta,
@@ -27,8 +29,8 @@ from llmgateway_server.core.events import (
 )
 from llmgateway_server.core.money import Cost, cost_of
 from llmgateway_server.core.reply import Batch, Reply
-from llmgateway_server.core.requests import CountTokensRequest
-from llmgateway_server.core.targets import Target
+from llmgateway_server.core.requests import CountTokensRequest, MidStreamPolicy
+from llmgateway_server.core.targets import Plan, Target
 from llmgateway_server.core.usage import Usage
 
 _PART_KINDS = {kind: reply_pb2.PartKind.Value(f"PART_KIND_{kind}") for kind in PartKind}
@@ -40,6 +42,23 @@ _OUTCOMES = {
     Outcome.SHED: reply_pb2.ATTEMPT_OUTCOME_SHED,
     Outcome.CANCELLED: reply_pb2.ATTEMPT_OUTCOME_CANCELLED,
 }
+
+
+_STRATEGIES = {
+    name.removeprefix("ROUTING_STRATEGY_").lower(): number
+    for name, number in routing_pb2.RoutingStrategy.items()
+    if number
+}
+_MID_STREAM_POLICIES = {
+    policy: routing_pb2.MidStreamPolicy.Value(f"MID_STREAM_POLICY_{policy}") for policy in MidStreamPolicy
+}
+MAX_CANDIDATES = 16
+"""Targets that a reply names; `ExplainRoute` names all."""
+
+
+MAX_DECISIONS = 2048
+"""Decisions that are kept; callers can pin upstream models, so there must be a bound."""
+_DECISIONS: dict[int, tuple[Plan, routing_pb2.RoutingDecision]] = {}
 
 
 class EventWriter:
@@ -79,7 +98,7 @@ class EventWriter:
                 message.media_delta.data = event.data
             case Started():
                 _fill_started(message.started, self._call, event)
-                message.started.attempt = len(self._call.attempts)
+                message.started.attempt = self._call.answering.number
             case PartStarted():
                 message.part_started.CopyFrom(
                     reply_pb2.PartStarted(
@@ -98,6 +117,8 @@ class EventWriter:
                 message.usage_snapshot.usage.CopyFrom(usage_message(event.usage))
             case GuardrailVerdict():
                 message.guardrail_verdict.CopyFrom(_verdict(event))
+            case TargetSwitched():
+                _fill_switch(message.target_switched, event, self.last_seq - 1)
             case Finished():
                 _fill_summary(message.finished, self._call, event)
                 _fill_finish(message.finished, event)
@@ -165,7 +186,7 @@ async def folded_token_count(call: Call, reply: Reply) -> token_count_pb2.CountT
                 case Started():
                     message.call_id, message.model = call.scope.call_id, call.model
                     message.provider_model = event.provider_model
-                    message.target.CopyFrom(target_message(call.attempts[-1].target))
+                    message.target.CopyFrom(target_message(call.answering.target))
                 case TokensCounted():
                     message.input_token_count = event.input_token_count
                     message.method = token_count_pb2.TokenCountMethod.Value(f"TOKEN_COUNT_METHOD_{event.method}")
@@ -184,9 +205,32 @@ def target_message(target: Target) -> routing_pb2.Target:
     )
 
 
+def fill_decision(message: Any, plan: Plan, limit: int | None = None) -> None:
+    """Writes where a call goes and why, with at most `limit` of the targets that were considered."""
+    message.strategy = _STRATEGIES[plan.strategy]
+    for candidate in islice(plan.told(), limit):
+        message.candidates.add(
+            target=target_message(candidate.target), eligible=candidate.eligible, reason=candidate.reason
+        )
+    message.reason = message.candidates[0].reason
+
+
+def _lasting_decision(plan: Plan) -> routing_pb2.RoutingDecision:
+    """Returns the decision of a plan that many calls have; it is kept with the plan, which is then not another's."""
+    known = _DECISIONS.get(id(plan))
+    if known is not None and known[0] is plan:
+        return known[1]
+    decision = routing_pb2.RoutingDecision()
+    fill_decision(decision, plan)
+    if len(_DECISIONS) >= MAX_DECISIONS:
+        _DECISIONS.clear()
+    _DECISIONS[id(plan)] = (plan, decision)
+    return decision
+
+
 def _most_that_it_costs(call: Call, input_token_count: int) -> Cost | None:
     """Returns the cost with all the output that is allowed; None without a price or without a known cap."""
-    request, target = call.request, call.attempts[-1].target
+    request, target = call.request, call.answering.target
     asked = request.completion.max_output_tokens if isinstance(request, CountTokensRequest) else None
     cap = asked or target.profile.max_output_token_count
     if target.price is None or cap is None:
@@ -198,7 +242,14 @@ def _fill_started(message: Any, call: Call, event: Started) -> None:
     """Fills the fields that Started, CompleteResponse and EmbedResponse share."""
     message.response_id = event.response_id or call.scope.call_id
     message.call_id, message.model, message.provider_model = call.scope.call_id, call.model, event.provider_model
-    message.target.CopyFrom(target_message(call.attempts[-1].target))
+    message.target.CopyFrom(target_message(call.answering.target))
+
+
+def _fill_switch(message: reply_pb2.TargetSwitched, event: TargetSwitched, at_seq: int) -> None:
+    message.at_seq, message.attempt, message.restarted = at_seq, event.attempt, event.restarted
+    message.reason = error_pb2.ErrorReason.Value(f"ERROR_REASON_{event.reason}")
+    message.target.provider, message.target.vendor = event.provider, event.vendor
+    message.target.upstream_model, message.target.region = event.upstream_model, event.region
 
 
 def _fill_part(message: message_pb2.Part, started: PartStarted, pieces: list[Any]) -> None:
@@ -243,12 +294,12 @@ def _fill_summary(message: Any, call: Call, event: Finished) -> None:
         message.cost.CopyFrom(cost_message(event.cost))
     message.cache.status = reply_pb2.CACHE_STATUS_OFF
     settings = message.effective_settings
-    cap = getattr(call.request, "max_output_tokens", None) or call.attempts[-1].max_output_tokens
+    cap = getattr(call.request, "max_output_tokens", None) or call.answering.max_output_tokens
     if cap is not None:
         settings.max_output_tokens = cap
     settings.timeout_ms = max(0, round((call.deadline.at_s - call.scope.started_s) * 1000))
     settings.max_attempts = call.max_attempts
-    settings.mid_stream_policy = routing_pb2.MID_STREAM_POLICY_FAIL
+    settings.mid_stream_policy = _MID_STREAM_POLICIES[call.request.routing.mid_stream_policy]
     _fill_facts(message, call, event)
 
 
@@ -257,13 +308,10 @@ def _fill_facts(message: Any, call: Call, event: Finished) -> None:
     if event.timings is not None:
         message.timings.CopyFrom(timings_message(event.timings, event.usage))
     if call.plan is not None:
-        decision = message.routing_decision
-        decision.strategy = routing_pb2.ROUTING_STRATEGY_PRIORITY
-        decision.reason = call.plan.reason
-        for candidate in call.plan.candidates:
-            decision.candidates.add(
-                target=target_message(candidate.target), eligible=candidate.eligible, reason=candidate.reason
-            )
+        if call.plan.lasting:
+            message.routing_decision.CopyFrom(_lasting_decision(call.plan))
+        else:
+            fill_decision(message.routing_decision, call.plan, MAX_CANDIDATES)
     message.attempts.extend(map(_attempt, call.attempts))
     for notice in call.notices:
         message.notices.add(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llmgateway.v1 import completion_pb2, embedding_pb2, tool_pb2
+from llmgateway.v1 import completion_pb2, embedding_pb2, routing_pb2, tool_pb2
 from llmgateway_server.contract import unserved
 from llmgateway_server.contract.json_text import check_json_object
 from llmgateway_server.contract.messages_in import Conversation
@@ -18,6 +18,8 @@ from llmgateway_server.core.requests import (
     CountTokensRequest,
     EmbedRequest,
     FormatKind,
+    HedgePolicy,
+    MidStreamPolicy,
     ReasoningOptions,
     ResponseFormat,
     RoutingOptions,
@@ -101,6 +103,13 @@ def complete_request(message: Any, prefix: str = "") -> CompleteRequest:
     found = conversation.violations
     tools = _tools(message, found, prefix) if "tools" in present or "tool_choice" in present else []
     response_format = _response_format(message, found, prefix)
+    if (
+        message.routing.mid_stream_policy == routing_pb2.MID_STREAM_POLICY_CONTINUE
+        and "routing" in present
+        and (tools or (response_format is not None and response_format.kind is not FormatKind.TEXT))
+    ):
+        what = "cannot be CONTINUE with tools or JSON output, which no other target can go on with"
+        found.append(Violation(f"{prefix}routing.mid_stream_policy", what, "routing.continue"))
     refuse(found)
     text_bytes = conversation.text_byte_count + sum(
         len(text.encode()) for tool in tools for text in (tool.parameters_json_schema, tool.description)
@@ -225,10 +234,25 @@ def _plain_value(field: Any, value: Any) -> Any:
     return [_plain(each) for each in value] if field.is_repeated else _plain(value)
 
 
+def _hedge(hedge: Any) -> HedgePolicy:
+    delay_ms = _optional(hedge, "delay_ms")
+    return HedgePolicy(None if delay_ms is None else delay_ms / 1000, _optional(hedge, "max_extra_cost_nano_usd"))
+
+
 def _routing(routing: Any) -> RoutingOptions:
+    strategy = routing_pb2.RoutingStrategy.Name(routing.strategy).removeprefix("ROUTING_STRATEGY_")
+    policy = routing_pb2.MidStreamPolicy.Name(routing.mid_stream_policy).removeprefix("MID_STREAM_POLICY_")
     return RoutingOptions(
+        strategy="" if strategy == "UNSPECIFIED" else strategy.lower(),
         preferred_providers=tuple(routing.preferred_providers),
         excluded_providers=tuple(routing.excluded_providers),
+        required_capabilities=frozenset(
+            routing_pb2.Capability.Name(each).removeprefix("CAPABILITY_") for each in routing.required_capabilities
+        ),
+        tags=frozenset(routing.tags),
+        session_affinity_key=routing.session_affinity_key,
+        hedge=_hedge(routing.hedge) if routing.HasField("hedge") else None,
+        mid_stream_policy=MidStreamPolicy.FAIL if policy == "UNSPECIFIED" else MidStreamPolicy(policy),
         fallback_enabled=routing.fallback_enabled if routing.HasField("fallback_enabled") else True,
         max_attempts=_optional(routing, "max_attempts"),
     )

@@ -18,7 +18,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from llmgateway.v1 import error_pb2
 from llmgateway_server.contract.money_out import cost_message, usage_message
 from llmgateway_server.contract.reply_out import target_message
-from llmgateway_server.core.calls import AttemptRecord, CallScope, Outcome
+from llmgateway_server.core.calls import AttemptRecord, Call, CallScope, Outcome
 from llmgateway_server.core.errors import GatewayError
 from llmgateway_server.core.reasons import Reason
 
@@ -186,7 +186,7 @@ def _optional_details(error: GatewayError, scope: CallScope, message: str) -> li
     """Returns the details that may be cut, the most important first."""
     details: list[Message] = []
     if scope.last_seq and scope.call is not None:
-        details.append(_partial_reply(scope, scope.call.attempts))
+        details.append(_partial_reply(scope, scope.call))
     if error.violations and error.reason in _BAD_FIELDS:
         bad_request = error_details_pb2.BadRequest()
         for violation in error.violations:
@@ -235,9 +235,9 @@ def _fits(status: status_pb2.Status, packed: AnyMessage) -> bool:
     return bool(status.ByteSize() + packed.ByteSize() + framing <= MAX_DETAILS_BYTES)
 
 
-def _partial_reply(scope: CallScope, attempts: list[AttemptRecord]) -> error_pb2.PartialReply:
+def _partial_reply(scope: CallScope, call: Call) -> error_pb2.PartialReply:
     partial = error_pb2.PartialReply(last_seq=scope.last_seq)
-    record = attempts[-1] if attempts else None
+    record = call.answering if call.attempts else None
     if record is not None and record.usage is not None:
         partial.usage.CopyFrom(usage_message(record.usage))
         partial.cost.CopyFrom(cost_message(record.cost))

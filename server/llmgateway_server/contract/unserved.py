@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llmgateway.v1 import completion_pb2, routing_pb2
+from llmgateway.v1 import completion_pb2
 from llmgateway_server.core.errors import RequestError, Violation
 from llmgateway_server.core.reasons import Reason
 
-_SERVED_STRATEGIES = (routing_pb2.ROUTING_STRATEGY_UNSPECIFIED, routing_pb2.ROUTING_STRATEGY_PRIORITY)
-_SERVED_MID_STREAM = (routing_pb2.MID_STREAM_POLICY_UNSPECIFIED, routing_pb2.MID_STREAM_POLICY_FAIL)
 _SERVED_CACHE = (completion_pb2.CACHE_MODE_UNSPECIFIED, completion_pb2.CACHE_MODE_OFF)
 _SERVED_PRIORITY = (completion_pb2.PRIORITY_UNSPECIFIED, completion_pb2.PRIORITY_INTERACTIVE)
 
@@ -18,14 +16,6 @@ Rows = Mapping[str, tuple[tuple[str, Callable[[Any], bool]], ...]]
 """By field of the request: paths from there, and whether the field's value asks for what stands there."""
 
 _SHARED: Rows = {
-    "routing": (
-        (".strategy", lambda routing: routing.strategy not in _SERVED_STRATEGIES),
-        (".required_capabilities", lambda routing: bool(routing.required_capabilities)),
-        (".hedge", lambda routing: routing.HasField("hedge")),
-        (".mid_stream_policy", lambda routing: routing.mid_stream_policy not in _SERVED_MID_STREAM),
-        (".session_affinity_key", lambda routing: bool(routing.session_affinity_key)),
-        (".tags", lambda routing: bool(routing.tags)),
-    ),
     "limits": ((".max_cost_nano_usd", lambda limits: limits.HasField("max_cost_nano_usd")),),
     "priority": (("", lambda priority: priority not in _SERVED_PRIORITY),),
 }

@@ -21,13 +21,14 @@ class Alarm:
     All waits are those of one task, the one that enters first; they do not nest. `close` must follow the last one.
     """
 
-    __slots__ = ("_cancelling", "_due_s", "_handle", "_loop", "_rang", "_task", "_waiting")
+    __slots__ = ("_cancelling", "_due_s", "_handle", "_loop", "_rang", "_rings_s", "_task", "_waiting")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[object] | None = None
         self._handle: asyncio.TimerHandle | None = None
         self._due_s = 0.0
+        self._rings_s = 0.0
         self._waiting = False
         self._rang = False
         self._cancelling = 0
@@ -40,11 +41,16 @@ class Alarm:
             self._task = asyncio.current_task(loop)
         self._due_s = due_s = loop.time() + limit_s
         if self._handle is None:
-            self._handle = loop.call_at(due_s, self._ring)
-        elif due_s < self._handle.when():
+            self._set(loop, due_s)
+        elif due_s < self._rings_s:
             self._handle.cancel()
-            self._handle = loop.call_at(due_s, self._ring)
+            self._set(loop, due_s)
         return self
+
+    def _set(self, loop: asyncio.AbstractEventLoop, due_s: float) -> None:
+        # The time is kept here: a handle of uvloop does not tell it where the delay is next to nothing.
+        self._rings_s = due_s
+        self._handle = loop.call_at(due_s, self._ring)
 
     def close(self) -> None:
         """Lets go of the timer."""
@@ -75,7 +81,7 @@ class Alarm:
         if not self._waiting or self._loop is None or self._task is None:
             return
         if self._loop.time() < self._due_s:
-            self._handle = self._loop.call_at(self._due_s, self._ring)
+            self._set(self._loop, self._due_s)
             return
         self._rang = True
         self._task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -151,6 +152,13 @@ class Call:
     attempts: list[AttemptRecord] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     max_attempts: int = 1
+    serving: AttemptRecord | None = None
+    """The attempt whose reply the caller gets; None before the first content."""
+
+    @property
+    def answering(self) -> AttemptRecord:
+        """The attempt that speaks for the reply: the one that serves it, before that the last one."""
+        return self.serving or self.attempts[-1]
 
     @property
     def principal(self) -> Principal:
@@ -172,3 +180,8 @@ class Attempt:
     record: AttemptRecord
     request_sent: bool = False
     """Whether any byte of the request may have reached the provider."""
+    share_s: float = math.inf
+    """Its share of the time that the call has left, where others could still be tried: seconds to the first token of a
+    stream, to the end of a whole reply."""
+    fair_share: bool = True
+    """Whether a target that does not answer within its share is slow, and the share not merely short."""

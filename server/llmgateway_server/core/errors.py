@@ -145,6 +145,8 @@ class UpstreamError(GatewayError):
             Reason.UPSTREAM_STREAM_INTERRUPTED,
             Reason.UPSTREAM_UNCLASSIFIED,
             Reason.UPSTREAM_REDIRECT,
+            Reason.CIRCUIT_OPEN,
+            Reason.NO_HEALTHY_PROVIDER,
         }
     )
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from llmgateway_server.core.messages import Citation, ProviderState
 from llmgateway_server.core.money import Cost
+from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.usage import Usage
 
 
@@ -123,6 +124,22 @@ class GuardrailVerdict:
 
 
 @dataclass(slots=True)
+class TargetSwitched:
+    """From here on another target answers, because the one before broke off."""
+
+    reason: Reason
+    """Why."""
+    provider: str
+    vendor: str
+    upstream_model: str
+    region: str
+    attempt: int
+    """Number of its attempt."""
+    restarted: bool
+    """Whether the reply begins afresh: what came before does not count."""
+
+
+@dataclass(slots=True)
 class EmbeddingsProduced:
     """The vectors of an embedding call, in the order of its inputs."""
 
@@ -172,6 +189,7 @@ Event = (
     | PartFinished
     | UsageSnapshot
     | GuardrailVerdict
+    | TargetSwitched
     | EmbeddingsProduced
     | TokensCounted
     | Finished

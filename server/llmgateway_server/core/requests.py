@@ -82,14 +82,31 @@ class ReasoningOptions:
     include_text: bool | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class HedgePolicy:
+    """A second attempt beside a slow first one."""
+
+    delay_s: float | None = None
+    """None: what the target's first token usually takes at the 95th percentile."""
+    max_extra_cost_nano_usd: int | None = None
+    """Most that the second attempt may cost; None: no cap of its own."""
+
+
 @dataclass(slots=True)
 class RoutingOptions:
-    """The caller's wishes about the target that this gateway honours."""
+    """The caller's wishes about the target."""
 
+    strategy: str = ""
+    """By the name of `routing.strategies.names`; empty: the operator's."""
     preferred_providers: tuple[str, ...] = ()
     excluded_providers: tuple[str, ...] = ()
+    required_capabilities: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    session_affinity_key: str = ""
     fallback_enabled: bool = True
     max_attempts: int | None = None
+    hedge: HedgePolicy | None = None
+    mid_stream_policy: MidStreamPolicy = MidStreamPolicy.FAIL
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -103,6 +104,16 @@ class Target:
     profile: Profile = NO_PROFILE
     dialect: str = ""
     """The wire format to speak with it, by name; empty for the vendor's own choice."""
+    weight: float = 1.0
+    """Its share of the calls where they are shared out, above 0; 2 gets twice as many as 1 (docs/routing.md)."""
+    priority: int = 0
+    """0 is tried first; equal ones stand in the configured order."""
+    tags: frozenset[str] = frozenset()
+    """Words that a call can ask for; it is served only by targets that carry all of its words."""
+    enabled: bool = True
+    """False: it is never tried."""
+    quality_score: float | None = None
+    """How good its answers are, 0 to 1. None: by its tier (docs/routing.md)."""
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.upstream_model}"
@@ -126,6 +137,8 @@ class Model:
     """Why it is not READY, and what replaces it."""
     inference_type: InferenceType = InferenceType.ON_DEMAND
     aliases: tuple[str, ...] = ()
+    strategy: str = ""
+    """How its targets are ordered, by the name of `routing.strategies.names`; empty: as the gateway is set."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -139,13 +152,18 @@ class Candidate:
 
 @dataclass(slots=True, frozen=True)
 class Plan:
-    """The ordered targets of one call, with those left out at the end."""
+    """The ordered targets of one call.
+
+    Attributes:
+        model: that they stand for.
+        strategy: by which they were ordered.
+        targets: that may be tried, in order; at least one.
+        told: yields all of them with their reasons, those left out at the end; the texts are written when asked for.
+    """
 
     model: Model
-    reason: str
-    candidates: tuple[Candidate, ...]
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """The targets that may be tried, in order."""
-        return tuple(candidate.target for candidate in self.candidates if candidate.eligible)
+    strategy: str
+    targets: tuple[Target, ...]
+    told: Callable[[], Iterator[Candidate]]
+    lasting: bool = False
+    """Whether the same plan is given to many calls, so that what is made of it can be kept."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from llmgateway_server.core.calls import AttemptRecord, Call, Outcome
 from llmgateway_server.core.errors import GatewayError
 from llmgateway_server.core.events import Timings
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.targets import Model
+from llmgateway_server.core.targets import Model, Target
 from llmgateway_server.observe import metrics
 from llmgateway_server.observe.metrics import MAX_SERIES, NONE, OTHER, Across, Metric
-from llmgateway_server.observe.series import Budget, Change, Family, Histogram, family_of
+from llmgateway_server.observe.series import Budget, Change, Family, Histogram, Labels, Level, family_of
 
 STREAMING = ("false", "true")
 TURNED_AWAY = frozenset({Outcome.FAILED, Outcome.SHED})
+
+SUPPRESSED = "retrySuppressed"
+"""The slot of a failure that says that only the retry budget forbade another attempt (`routing.progress`)."""
 
 Changes = dict[str, list[Change]]
 """What the metrics of a process grew by, by name."""
@@ -63,6 +66,12 @@ class Counting:
         self._request_bytes = self._family(metrics.REQUEST_BYTES)
         self._response_bytes = self._family(metrics.RESPONSE_BYTES)
         self._keys_set_aside = self._family(metrics.KEYS_SET_ASIDE)
+        self._family(metrics.BREAKER_STATE)
+        self._breaker_transitions = self._family(metrics.BREAKER_TRANSITIONS)
+        self._retries = self._family(metrics.RETRIES)
+        self._retries_suppressed = self._family(metrics.RETRIES_SUPPRESSED)
+        self._health_checks = self._family(metrics.HEALTH_CHECKS)
+        self._drains = self._family(metrics.DRAINS)
         self._workers = self._family(metrics.WORKERS)
         self._worker_restarts = self._family(metrics.WORKER_RESTARTS)
 
@@ -84,6 +93,10 @@ class Counting:
             self._first_token.observe((provider, streaming), timings.time_to_first_token_s * 1000)
         if not call.attempts:
             self._turned_away(outcome, error)
+        elif len(call.attempts) > 1:
+            self._retried(call.attempts)
+        if error is not None and SUPPRESSED in error.slots:
+            self._retries_suppressed.add((provider,))
 
     def refused(self, outcome: Outcome, latency_s: float, error: GatewayError | None) -> None:
         """Counts a call that ended before it reached the request ring."""
@@ -94,6 +107,30 @@ class Counting:
     def cache_looked_up(self, *, hit: bool) -> None:
         """Counts a look-up of the response cache."""
         self._cache[hit].add(())
+
+    def breaker_changed(self, provider: str, state: str) -> None:
+        """Counts a transition of a circuit breaker.
+
+        Args:
+            provider: the account of its target.
+            state: that it has now.
+        """
+        self._breaker_transitions.add((self._known(self._providers, provider), state))
+
+    def became(self, metric: Metric, values: Mapping[Labels, int]) -> None:
+        """Takes in a labelled gauge as it is now."""
+        family = self.families[metric]
+        if not isinstance(family, Level):
+            raise TypeError(metric.name)
+        family.become(values)
+
+    def health_checked(self, provider: str, outcome: str) -> None:
+        """Counts a check of a target."""
+        self._health_checks.add((self._known(self._providers, provider), outcome))
+
+    def drained(self, provider: str, outcome: str) -> None:
+        """Counts a stream that was read on after its caller had left, or was not."""
+        self._drains.add((self._known(self._providers, provider), outcome))
 
     def worker_became(self, state: str, before: str) -> None:
         """Counts a worker in its new state instead of the one before; an empty word is none."""
@@ -118,6 +155,15 @@ class Counting:
     def _turned_away(self, outcome: Outcome, error: GatewayError | None) -> None:
         if error is not None and outcome in TURNED_AWAY:
             self._refused.add((error.reason,))
+
+    def _retried(self, records: Iterable[AttemptRecord]) -> None:
+        asked: set[Target] = set()
+        for record in records:
+            if record.outcome is Outcome.SHED:  # its breaker let nothing through, so nobody was asked
+                continue
+            if record.target in asked:
+                self._retries.add((self._known(self._providers, record.target.provider),))
+            asked.add(record.target)
 
     def _attempt_ended(self, record: AttemptRecord, model: str) -> str:
         """Counts an attempt and returns its provider's label."""

@@ -13,12 +13,17 @@ from pathlib import Path
 from llmgateway_server.observe import metrics
 from llmgateway_server.observe.counting import Counting
 from llmgateway_server.observe.metrics import METRICS, Across, Metric
+from llmgateway_server.observe.series import Labels
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATM = Path("/proc/self/statm")
 
 Reading = Callable[[], float | None]
 """Returns a value as it is now; None where it cannot be known."""
+Levels = Mapping[Metric, Callable[[], Mapping[Labels, int]]]
+"""Labelled gauges that are read: each returns its values as they are now, by label values."""
+BETWEEN = "\0"
+"""Between a labelled gauge and its label values where they are one name, in what a worker tells."""
 
 
 class Exposition:
@@ -29,13 +34,22 @@ class Exposition:
         version: of the server.
         started_s: wall time at which the gateway was made, in seconds since the epoch.
         readings: values that others keep: IN_FLIGHT, LOOP_LAG and RECORDS_DROPPED, and what is to be read otherwise.
+        levels: labelled gauges that others keep; one that is left out has no series.
 
     Raises:
         ValueError: a metric of the table would have no source, or two.
     """
 
-    def __init__(self, counting: Counting, version: str, started_s: float, readings: Mapping[Metric, Reading]) -> None:
+    def __init__(
+        self,
+        counting: Counting,
+        version: str,
+        started_s: float,
+        readings: Mapping[Metric, Reading],
+        levels: Levels | None = None,
+    ) -> None:
         self._counting = counting
+        self._levels = levels or {}
         self._build = f'{metrics.BUILD_INFO.name}{{version="{version}"}} 1'
         self._readings: dict[Metric, Reading] = {
             metrics.OPEN_STREAMS: lambda: counting.open_streams,
@@ -49,6 +63,8 @@ class Exposition:
 
     def text(self) -> bytes:
         """Returns the page: the metrics in the order of the table, each with its help and type."""
+        for metric, read in self._levels.items():
+            self._counting.became(metric, read())
         samples = {metric: list(self._samples(metric)) for metric in METRICS}
         samples[metrics.SERIES] = [f"{metrics.SERIES.name} {sum(map(len, samples.values())) + 1}"]
         lines: list[str] = []
@@ -59,7 +75,10 @@ class Exposition:
     def readings(self) -> dict[str, float]:
         """Returns what workers tell their parent besides what they count, by metric."""
         found = {metric.name: read() for metric, read in self._readings.items() if metric.across is not Across.PARENT}
-        return {name: value for name, value in found.items() if value is not None}
+        known = {name: value for name, value in found.items() if value is not None}
+        for metric, read_all in self._levels.items():
+            known |= {BETWEEN.join((metric.name, *labels)): value for labels, value in read_all().items()}
+        return known
 
     def _samples(self, metric: Metric) -> Iterator[str]:
         if metric is metrics.BUILD_INFO:

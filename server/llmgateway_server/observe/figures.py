@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llmgateway_server.observe.statistics import Figures, Period, Statistics
+
+
+class Circuits(NamedTuple):
+    """Accounts by what their circuit breakers do with calls now."""
+
+    open: frozenset[str] = frozenset()
+    """All circuits of these that are known let no call in."""
+    troubled: frozenset[str] = frozenset()
+    """Some circuits of these are not closed, and not all are open."""
+
+
+NONE_TROUBLED = Circuits()
 
 
 @dataclass(slots=True, frozen=True)
@@ -20,6 +32,8 @@ class View:
     """Seconds since the gateway was made."""
     in_flight: int
     """Calls inside the gateway now."""
+    circuits: Circuits = NONE_TROUBLED
+    """Of one process; several have their own, and nobody adds them up."""
 
 
 class FiguresSource(Protocol):
@@ -56,11 +70,15 @@ class OwnFigures:
     Args:
         statistics: its figures.
         in_flight: returns the calls inside it.
+        circuits: returns what its circuit breakers do.
     """
 
-    def __init__(self, statistics: Statistics, in_flight: Callable[[], int]) -> None:
+    def __init__(
+        self, statistics: Statistics, in_flight: Callable[[], int], circuits: Callable[[], Circuits] = Circuits
+    ) -> None:
         self._statistics = statistics
         self._in_flight = in_flight
+        self._circuits = circuits
 
     async def over(self, period: Period) -> View:
         return self._view(self._statistics.over(period))
@@ -73,4 +91,5 @@ class OwnFigures:
 
     def _view(self, figures: Figures) -> View:
         statistics = self._statistics
-        return View(figures, statistics.all_consecutive_failures(), statistics.uptime_s, self._in_flight())
+        failures, in_flight = statistics.all_consecutive_failures(), self._in_flight()
+        return View(figures, failures, statistics.uptime_s, in_flight, self._circuits())

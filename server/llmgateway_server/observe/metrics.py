@@ -152,6 +152,52 @@ KEYS_SET_ASIDE = Metric(
     "refusals",
     "Refusals after which a key was set aside.",
 )
+BREAKER_STATE = Metric(
+    "llm_gateway_circuit_breaker_state",
+    Kind.GAUGE,
+    ("provider",),
+    "state",
+    "The worst circuit breaker among the provider's targets: 0 closed, 1 half open, 2 open.",
+    across=Across.MAX,
+)
+BREAKER_TRANSITIONS = Metric(
+    "llm_gateway_circuit_breaker_transitions_total",
+    Kind.COUNTER,
+    ("provider", "state"),
+    "transitions",
+    "Changes of circuit breakers, by the state that they led to.",
+)
+RETRIES = Metric(
+    "llm_gateway_retries_total",
+    Kind.COUNTER,
+    ("provider",),
+    "attempts",
+    "Attempts at a target that the same call had asked before; another target is no retry.",
+)
+RETRIES_SUPPRESSED = Metric(
+    "llm_gateway_retries_suppressed_total",
+    Kind.COUNTER,
+    ("provider",),
+    "calls",
+    "Calls that failed because the retry budget was spent; the provider is that of the last attempt.",
+)
+HEALTH_CHECKS = Metric(
+    "llm_gateway_health_checks_total",
+    Kind.COUNTER,
+    ("provider", "outcome"),
+    "checks",
+    "Checks of targets that failed; no calls, and counted nowhere else.",
+)
+DRAINS = Metric(
+    "llm_gateway_drains_total",
+    Kind.COUNTER,
+    ("provider", "outcome"),
+    "drains",
+    "Streams that were read on, or were to be, after their callers had left.",
+)
+DRAINS_IN_FLIGHT = Metric(
+    "llm_gateway_drains_in_flight", Kind.GAUGE, (), "drains", "Streams without a caller that are read on now."
+)
 IN_FLIGHT = Metric("llm_gateway_in_flight_calls", Kind.GAUGE, (), "calls", "Calls inside the gateway now.")
 OPEN_STREAMS = Metric("llm_gateway_open_streams", Kind.GAUGE, (), "calls", "Streamed calls inside the gateway now.")
 LOOP_LAG = Metric(
@@ -238,6 +284,13 @@ METRICS = (
     REQUEST_BYTES,
     RESPONSE_BYTES,
     KEYS_SET_ASIDE,
+    BREAKER_STATE,
+    BREAKER_TRANSITIONS,
+    RETRIES,
+    RETRIES_SUPPRESSED,
+    HEALTH_CHECKS,
+    DRAINS,
+    DRAINS_IN_FLIGHT,
     IN_FLIGHT,
     OPEN_STREAMS,
     LOOP_LAG,

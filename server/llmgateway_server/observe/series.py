@@ -8,11 +8,11 @@ that nothing is ever lost and the bound always holds.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import add
 
 from llmgateway_server.core.money import usd_text
-from llmgateway_server.observe.metrics import COST, MAX_SERIES, OPEN_LABELS, OTHER, Kind, Metric
+from llmgateway_server.observe.metrics import COST, MAX_SERIES, OPEN_LABELS, OTHER, Across, Kind, Metric
 
 OWN_SHARE = 0.75
 """Share of the bound that sets with their own names may take; the rest is for sets with `other` in them."""
@@ -112,6 +112,17 @@ class Family:
         self._values[labels] = 0
 
 
+class Level(Family):
+    """The series of one labelled gauge that is read instead of counted: each reading replaces the one before."""
+
+    def become(self, values: Mapping[Labels, int]) -> None:
+        """Takes a reading; of values that share a series the largest counts, and who is no longer there is 0."""
+        self._values = dict.fromkeys(self._values, 0)
+        for labels, value in values.items():
+            place = labels if labels in self._values else self._place(labels)
+            self._values[place] = max(value, self._values[place])
+
+
 class Histogram(Family):
     """The series of one histogram."""
 
@@ -171,7 +182,8 @@ class Histogram(Family):
 
 def family_of(metric: Metric, budget: Budget, folded: Callable[[], None]) -> Family:
     """Returns the empty family of a row."""
-    return (Histogram if metric.kind is Kind.HISTOGRAM else Family)(metric, budget, folded)
+    kind = Histogram if metric.kind is Kind.HISTOGRAM else Level if metric.across is Across.MAX else Family
+    return kind(metric, budget, folded)
 
 
 def _braces(names: tuple[str, ...], values: Labels) -> str:

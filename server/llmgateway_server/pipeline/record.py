@@ -134,9 +134,9 @@ class _Recorded(Around[Call]):
         return batch
 
     def _timings(self) -> Timings:
-        attempts = self.subject.attempts
+        call = self.subject
         return Timings(
-            total_s=self._stage.now_s() - self.subject.scope.started_s,
+            total_s=self._stage.now_s() - call.scope.started_s,
             time_to_first_token_s=self._first_token_s,
-            provider_s=attempts[-1].latency_s if attempts else 0.0,
+            provider_s=call.answering.latency_s if call.attempts else 0.0,
         )

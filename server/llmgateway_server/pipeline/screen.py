@@ -15,6 +15,7 @@ from llmgateway_server.core.events import (
     Finished,
     PartFinished,
     ReasoningDelta,
+    TargetSwitched,
     TextDelta,
     ToolArgumentsDelta,
     has_content,
@@ -109,6 +110,9 @@ class _ScreenedReply:
                 case PartFinished(part_index=index):
                     if (rest := self._held.pop(index, None)) is not None:
                         screened.append(rest)
+                    screened.append(event)
+                case TargetSwitched(restarted=True):
+                    self._held.clear()
                     screened.append(event)
                 case _:
                     screened.append(event)

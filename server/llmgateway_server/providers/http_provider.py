@@ -18,6 +18,7 @@ from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest,
 from llmgateway_server.core.secret import Secret
 from llmgateway_server.core.targets import Model
 from llmgateway_server.providers.dialects.dialect import Dialect, Quirks, StreamDecoder
+from llmgateway_server.providers.drain import LEFT, Drainer
 from llmgateway_server.providers.egress.fetch import Egress
 from llmgateway_server.providers.faults import malformed, wire_error
 from llmgateway_server.providers.keys import Key, KeyRing
@@ -52,6 +53,10 @@ class Account:
     counting_dialect: str = ""
     """The dialect whose endpoint counts tokens for all models; empty: each dialect's own, if it has one."""
     models: tuple[Model, ...] = ()
+    check_path: str = ""
+    """What can be asked for without cost, behind the prefix; empty: nothing."""
+    check_headers: Headers = ()
+    """Beside the key, for that question."""
 
 
 class HttpProvider:
@@ -63,9 +68,19 @@ class HttpProvider:
         keys: the credentials.
         egress: fetches media that the vendor cannot fetch.
         clock: wall time for `retry-after` dates.
+        drainer: reads streams on that their callers left; None where the vendor stops then.
     """
 
-    def __init__(self, account: Account, wire: Wire, keys: KeyRing, egress: Egress, clock: Clock) -> None:
+    def __init__(
+        self,
+        account: Account,
+        wire: Wire,
+        keys: KeyRing,
+        egress: Egress,
+        clock: Clock,
+        *,
+        drainer: Drainer | None = None,
+    ) -> None:
         self.name = account.name
         self.vendor = account.vendor
         self.operations = frozenset({Operation.COUNT_TOKENS}.union(*(each.operations for each in account.dialects)))
@@ -75,6 +90,12 @@ class HttpProvider:
         self._keys = keys
         self._egress = egress
         self._clock = clock
+        self._drainer = drainer
+
+    @property
+    def reachable_for_free(self) -> bool:
+        """Whether the vendor has something that can be asked for without cost; see `reach`."""
+        return bool(self._account.check_path)
 
     def models(self) -> tuple[Model, ...]:
         """Returns the models of the vendor's row."""
@@ -86,7 +107,28 @@ class HttpProvider:
 
     def open(self, attempt: Attempt) -> Opened:
         """See `Provider.open`."""
-        return _HttpReply(self, attempt)
+        return _HttpReply(self, attempt, self._drainer)
+
+    async def reach(self, attempt: Attempt) -> None:
+        """Asks for what costs nothing, with the key whose turn it is, and looks at the status of the answer alone.
+
+        A key that is refused is not set aside: it may be one that is good for answers and not for this.
+
+        Args:
+            attempt: in whose record it is noted what was sent; what its call asks for is not.
+
+        Raises:
+            UpstreamError: nobody answers, or with another status than 200.
+        """
+        headers = (("accept", "application/json"), *self._account.check_headers)
+        request = WireRequest("GET", self._account.check_path, headers)
+        asked = Asked(attempt, self._wire, request, self._with_key(attempt, request))
+        response = await asked.enter()
+        try:
+            if response.status != 200:
+                raise await self._refusal(self._account.dialects[0], response)
+        finally:
+            await asked.leave(None)
 
     async def ask(self, attempt: Attempt) -> tuple[Reply, Asked | None]:
         """Sends an attempt and returns its reply, and the exchange that must be left after it.
@@ -190,10 +232,10 @@ class Asked:
         try:
             response = await self._exchange.__aenter__()
         except WireError as error:
-            self._note()
+            self.note()
             raise wire_error(error) from error
         except BaseException:
-            self._note()
+            self.note()
             raise
         self._attempt.record.http_status = response.status
         return response
@@ -205,9 +247,10 @@ class Asked:
         except WireError as raised:
             raise wire_error(raised) from raised
         finally:
-            self._note()
+            self.note()
 
-    def _note(self) -> None:
+    def note(self) -> None:
+        """Writes down what was sent and received so far."""
         attempt, progress = self._attempt, self._progress
         attempt.request_sent = progress.request_bytes_sent > 0
         attempt.record.request_bytes = progress.request_bytes_sent
@@ -217,22 +260,33 @@ class Asked:
 class _HttpReply:
     """The lifetime of an attempt at an HTTP provider."""
 
-    __slots__ = ("_asked", "_attempt", "_provider")
+    __slots__ = ("_asked", "_attempt", "_drainer", "_provider", "_reply")
 
-    def __init__(self, provider: HttpProvider, attempt: Attempt) -> None:
+    def __init__(self, provider: HttpProvider, attempt: Attempt, drainer: Drainer | None) -> None:
         self._provider = provider
         self._attempt = attempt
+        self._drainer = drainer
         self._asked: Asked | None = None
+        self._reply: Reply | None = None
 
     async def __aenter__(self) -> Reply:
-        reply, self._asked = await self._provider.ask(self._attempt)
-        return reply
+        self._reply, self._asked = await self._provider.ask(self._attempt)
+        return self._reply
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._asked is not None:
-            await self._asked.leave(error)
+        if self._asked is None or self._drained(self._asked, error):
+            return
+        await self._asked.leave(error)
+
+    def _drained(self, asked: Asked, error: BaseException | None) -> bool:
+        """Hands a stream over that its caller left; tells whether somebody took it."""
+        drainer, reply = self._drainer, self._reply
+        if drainer is None or not isinstance(error, LEFT) or not isinstance(reply, _StreamReply) or reply.over:
+            return False
+        asked.note()
+        return drainer.take(self._attempt, reply, asked.leave)
 
 
 async def _counted_here(attempt: Attempt) -> list[Event]:
@@ -281,6 +335,11 @@ class _StreamReply:
     def __init__(self, response: WireResponse, decoder: StreamDecoder) -> None:
         self._response = response
         self._decoder = decoder
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can come of it."""
+        return self._decoder.finished or self._decoder.failure is not None
 
     def __aiter__(self) -> Self:
         return self

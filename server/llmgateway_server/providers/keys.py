@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.secret import Secret
+from llmgateway_server.observe.events import KeySetAside
 from llmgateway_server.observe.log import logger
 
 SET_ASIDE_S: dict[Reason, float] = {
@@ -23,6 +24,8 @@ SET_ASIDE_S: dict[Reason, float] = {
 
 ReadSecret = Callable[[], Secret]
 """Returns the secret as it is now; what changed since the last call is in force at once."""
+Tell = Callable[[KeySetAside], None]
+"""Is told of each key that is set aside."""
 
 
 @dataclass(slots=True)
@@ -44,11 +47,15 @@ class KeyRing:
         provider: name of the account, for the log.
         sources: where the secrets are; none for an account without credentials.
         clock: for how long keys are set aside.
+        tell: is told of each one; the log is written here.
     """
 
-    def __init__(self, provider: str, sources: tuple[ReadSecret, ...], clock: Clock) -> None:
+    def __init__(
+        self, provider: str, sources: tuple[ReadSecret, ...], clock: Clock, tell: Tell = lambda _: None
+    ) -> None:
         self._provider = provider
         self._clock = clock
+        self._tell = tell
         self._uses = 0
         self._keys = [Key(f"key-{number}", read, read()) for number, read in enumerate(sources, 1)]
         self._log = logger("keys")
@@ -70,8 +77,10 @@ class KeyRing:
         if reason not in SET_ASIDE_S:
             return False
         now_s = self._clock.monotonic_s()
-        key.back_at_s = now_s + (retry_after_s or SET_ASIDE_S[reason])
+        for_s = retry_after_s or SET_ASIDE_S[reason]
+        key.back_at_s = now_s + for_s
         self._log.error("key set aside", provider=self._provider, key_id=key.key_id, reason=reason.value)
+        self._tell(KeySetAside(self._provider, key.key_id, reason, for_s))
         return any(each.back_at_s <= now_s for each in self._keys)
 
     def _refresh(self, key: Key) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from llmgateway_server.core.secret import Secret
 from llmgateway_server.providers.dialects.anthropic_messages import AnthropicMessages
+from llmgateway_server.providers.dialects.anthropic_messages.dialect import VERSION
 from llmgateway_server.providers.dialects.dialect import Dialect, Quirks
 from llmgateway_server.providers.dialects.openai_chat import OpenAiChat
 from llmgateway_server.providers.dialects.openai_responses import OpenAiResponses
@@ -41,6 +42,15 @@ class Vendor:
     quirks: Quirks = field(default_factory=Quirks)
     counting_dialect: str = ""
     """The dialect whose endpoint counts tokens for all of its models; empty: each dialect's own, if it has one."""
+    check_path: str = ""
+    """What can be asked for without cost, behind the base URL, to see that it answers; empty: nothing is known."""
+    check_headers: Headers = ()
+    """Beside the key, for that question."""
+    bills_on_abort: bool = False
+    """Goes on generating, and bills the whole answer, when a stream is left (`providers.drain`).
+
+    Of none of these vendors a source says so. Accounts in front of one that does set `drain_on_cancel`.
+    """
 
 
 VENDORS: dict[str, Vendor] = {
@@ -53,6 +63,7 @@ VENDORS: dict[str, Vendor] = {
             key_variable="OPENAI_API_KEY",
             quirks=Quirks(end_user_field="safety_identifier"),
             counting_dialect=OpenAiResponses.name,
+            check_path="/models",  # https://platform.openai.com/docs/api-reference/models/list
         ),
         Vendor(
             name="anthropic",
@@ -60,12 +71,15 @@ VENDORS: dict[str, Vendor] = {
             base_url="https://api.anthropic.com/v1",
             key_variable="ANTHROPIC_API_KEY",
             credentials=x_api_key,
+            check_path="/models?limit=1",  # https://docs.anthropic.com/en/api/models-list
+            check_headers=(("anthropic-version", VERSION),),
         ),
         Vendor(
             name="openai-compatible",
             dialects=(OpenAiChat, OpenAiResponses),
             base_url="",
             quirks=Quirks(max_tokens_field="max_tokens", developer_role=False, top_k=True),
+            check_path="/models",
         ),
     )
 }

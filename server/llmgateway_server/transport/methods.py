@@ -35,8 +35,12 @@ LLM_GATEWAY: dict[str, Rpc] = {
 }
 
 ADMIN: dict[str, Rpc] = {
-    "ResetMetrics": Rpc("reset_metrics", Permission.OPERATE),
+    "ExplainRoute": Rpc("explain_route", Permission.OPERATE),
+    "GetCircuitBreaker": Rpc("get_circuit_breaker", Permission.OPERATE),
+    "SetTargetEnabled": Rpc("set_target_enabled", Permission.OPERATE),
     "TestProvider": Rpc("test_provider", Permission.OPERATE),
+    "ResetMetrics": Rpc("reset_metrics", Permission.OPERATE),
+    "WatchEvents": Rpc("watch_events", Permission.OPERATE),
 }
 
 SERVICES = {

@@ -40,6 +40,15 @@ class End(Struct, tag=True):
     """Exit now."""
 
 
+class Switch(Struct, tag=True):
+    """An operator switched a target at one worker; the parent passes it on to the others."""
+
+    provider: str
+    upstream_model: str
+    """Empty: all of the account."""
+    enabled: bool
+
+
 class Answer(Struct, tag=True):
     """Answers `Ask` with the same number."""
 
@@ -77,5 +86,5 @@ class Ask(Struct, tag=True):
     period: Period = Period.ALL
 
 
-ToWorker = Setup | ReportNow | Drain | End | Answer
-ToParent = Started | Refused | Report | Ask
+ToWorker = Setup | ReportNow | Drain | End | Answer | Switch
+ToParent = Started | Refused | Report | Ask | Switch

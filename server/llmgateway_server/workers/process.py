@@ -13,7 +13,10 @@ from enum import StrEnum
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.observe.log import logger
 from llmgateway_server.workers.channel import Channel
-from llmgateway_server.workers.messages import Ask, Refused, Report, ReportNow, Setup, Started, ToParent
+from llmgateway_server.workers.messages import Ask, Refused, Report, ReportNow, Setup, Started, Switch, ToParent
+
+Heard = Callable[[Started | Report | Ask | Switch], None]
+"""Is called with everything that a worker says, but why it cannot start."""
 
 
 class State(StrEnum):
@@ -77,7 +80,7 @@ class WorkerProcess:
         self._refused: Refused | None = None
         self._reports: list[asyncio.Future[None]] = []
 
-    async def live(self, heard: Callable[[Started | Report | Ask], None]) -> Ending:
+    async def live(self, heard: Heard) -> Ending:
         """Starts the process and returns when it has ended; it is killed when this is cancelled.
 
         Args:
@@ -153,7 +156,7 @@ class WorkerProcess:
         self.pid = process.pid
         return process, await Channel.over(ours, ToParent)
 
-    def _take(self, message: ToParent, heard: Callable[[Started | Report | Ask], None]) -> None:
+    def _take(self, message: ToParent, heard: Heard) -> None:
         match message:
             case Refused():
                 self._refused = message

@@ -18,7 +18,7 @@ from llmgateway_server.core.clock import Clock, SystemClock
 from llmgateway_server.observe.log import logger
 from llmgateway_server.transport.listen import Reservation
 from llmgateway_server.workers.backoff import Backoff
-from llmgateway_server.workers.messages import Answer, Ask, Drain, End, Question, Report, Started
+from llmgateway_server.workers.messages import Answer, Ask, Drain, End, Question, Report, Started, Switch
 from llmgateway_server.workers.process import Ending, Pace, State, WorkerProcess
 from llmgateway_server.workers.rounds import Rounds
 from llmgateway_server.workers.shares import share_of
@@ -75,6 +75,8 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}
         """Those that have a process, by slot."""
         self._states: dict[int, str] = {}
+        self._off: dict[tuple[str, str], Switch] = {}
+        """What operators have switched off, by account and upstream model."""
         self._draining = False
         self._served = asyncio.Event()
         self._all_serve = asyncio.Event()
@@ -191,9 +193,13 @@ class Supervisor:
         if starts >= MOST_FALSE_STARTS:
             raise StartError(f"a worker ended {starts} times before it served, with {ending.exit_code}", EXIT_FAILED)
 
-    def _heard(self, slot: int, worker: WorkerProcess, message: Started | Report | Ask) -> None:
+    def _heard(self, slot: int, worker: WorkerProcess, message: Started | Report | Ask | Switch) -> None:
         match message:
+            case Switch():
+                self._switched(worker, message)
             case Started():
+                for switch in self._off.values():
+                    worker.send(switch)
                 self._became(slot, State.SERVING)
                 self._served.set()
                 if len(self.pids) == self._settings.server.workers:
@@ -204,6 +210,17 @@ class Supervisor:
                 answering = asyncio.create_task(self._answer(worker, message))
                 self._answers.add(answering)
                 answering.add_done_callback(self._answers.discard)
+
+    def _switched(self, teller: WorkerProcess, switch: Switch) -> None:
+        """Passes on what an operator switched at one worker, and keeps what is off for those that start later."""
+        place = switch.provider, switch.upstream_model
+        if switch.enabled:
+            self._off.pop(place, None)
+        else:
+            self._off[place] = switch
+        for worker in self._workers.values():
+            if worker is not teller:
+                worker.send(switch)
 
     async def _answer(self, worker: WorkerProcess, ask: Ask) -> None:
         await self._rounds.after_now()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from llmgateway_server import __version__
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.observe import metrics
 from llmgateway_server.observe.counting import Counting
-from llmgateway_server.observe.exposition import OF_THE_PROCESS, Exposition, Reading
+from llmgateway_server.observe.exposition import BETWEEN, OF_THE_PROCESS, Exposition, Reading
 from llmgateway_server.observe.figures import View
 from llmgateway_server.observe.metrics import METRICS, Across, Kind, Metric
+from llmgateway_server.observe.series import Labels, Level
 from llmgateway_server.observe.statistics import Figures, Period, Statistics
 from llmgateway_server.workers.messages import Report
 
@@ -33,7 +35,12 @@ class Totals:
         ]
         """What workers read instead of counting it."""
         readings = {metric: self._reading(metric) for metric in self._read}
-        self._exposition = Exposition(self.counting, __version__, clock.wall_s(), readings)
+        levels = {
+            metric: partial(self._level, metric)
+            for metric, family in self.counting.families.items()
+            if isinstance(family, Level)
+        }
+        self._exposition = Exposition(self.counting, __version__, clock.wall_s(), readings, levels)
 
     def absorb(self, worker: int, report: Report) -> None:
         """Adds what a worker counted, and takes its readings as they are now."""
@@ -76,6 +83,16 @@ class Totals:
             return None if mine is None else mine + self._combined(metric)
 
         return read
+
+    def _level(self, metric: Metric) -> Mapping[Labels, int]:
+        """Returns a labelled gauge: for each of its label values that of the worst worker."""
+        found: dict[Labels, int] = {}
+        for readings in self._latest.values():
+            for key, value in readings.items():
+                name, *labels = key.split(BETWEEN)
+                if name == metric.name:
+                    found[*labels,] = max(int(value), found.get((*labels,), 0))
+        return found
 
     def _combined(self, metric: Metric) -> float:
         found = [readings[metric.name] for readings in self._latest.values() if metric.name in readings]

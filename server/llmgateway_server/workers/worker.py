@@ -26,6 +26,7 @@ from llmgateway_server.workers.messages import (
     ReportNow,
     Setup,
     Started,
+    Switch,
     ToWorker,
 )
 from llmgateway_server.workers.shared_figures import SharedFigures
@@ -98,7 +99,13 @@ class Worker:
         """
         figures = SharedFigures(channel.send)
         records = cast("TextIO", WholeLines(sys.stdout.fileno()))
-        app = App(settings, os.environ, records_stream=records, figures=figures)
+        app = App(
+            settings,
+            os.environ,
+            records_stream=records,
+            figures=figures,
+            tell_others=lambda *switched: channel.send(Switch(*switched)),
+        )
         with opened_high():
             await app.start()
         settle_memory()
@@ -126,6 +133,8 @@ class Worker:
                     self._report(asked=True)
                 case Answer():
                     self._figures.answered(message)
+                case Switch(provider, upstream_model, enabled):
+                    self._app.switchboard.turn(provider, upstream_model, enabled=enabled)
                 case Drain(delay_s):
                     self.drain(delay_s)
                 case End():

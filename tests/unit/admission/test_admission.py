@@ -242,7 +242,14 @@ def test_what_each_role_is_for() -> None:
     }
     calls = ["Complete", "CountTokens", "Embed", "GenerateImage", "StreamComplete"]
     reads, states = ["GetModel", "ListModels"], ["Health", "Metrics"]
-    operates = ["ResetMetrics", "TestProvider"]
+    operates = [
+        "ExplainRoute",
+        "GetCircuitBreaker",
+        "ResetMetrics",
+        "SetTargetEnabled",
+        "TestProvider",
+        "WatchEvents",
+    ]
     assert granted == {
         Role.VIEWER: sorted(reads + states),
         Role.CALLER: sorted(calls + reads),

@@ -102,3 +102,33 @@ OTHER_KIND = Event(reasoning_delta=reply_pb2.ReasoningDelta(part_index=0))
 def test_what_is_no_stream(events: list[Event], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         fold(events)
+
+
+def switched(provider: str, *, restarted: bool) -> Event:
+    return Event(
+        target_switched=reply_pb2.TargetSwitched(target=routing_pb2.Target(provider=provider), restarted=restarted)
+    )
+
+
+def test_a_reply_that_began_afresh_has_nothing_of_the_one_before() -> None:
+    response = fold(
+        numbered(
+            STARTED, PART, TEXT, OVER, SECOND_PART, switched("q", restarted=True), PART, TEXT, TEXT, OVER, FINISHED
+        )
+    )
+    assert [part.text for part in response.parts] == ["aa"]
+    assert len(response.logprobs) == 2
+    assert (response.response_id, response.target.provider) == ("r", "q")
+    assert [each.target.provider for each in response.target_switches] == ["q"]
+
+
+def test_a_reply_that_another_target_continued_keeps_its_parts() -> None:
+    response = fold(numbered(STARTED, PART, TEXT, switched("q", restarted=False), TEXT, OVER, FINISHED))
+    assert [part.text for part in response.parts] == ["aa"]
+    assert len(response.logprobs) == 2
+    assert response.target.provider == "q"
+
+
+def test_what_came_before_a_fresh_beginning_cannot_go_on() -> None:
+    with pytest.raises(ValueError, match="did not begin"):
+        fold(numbered(STARTED, PART, TEXT, switched("q", restarted=True), TEXT, OVER, FINISHED))

@@ -59,7 +59,7 @@ zebra_crossing: 1
     assert said["models.fast.targets[0].provider"] == "there is no such provider; did you mean openai?"
     assert said["models.fast.targets[1].model"] == "is required"
     assert said["models.fast.targets[1].modle"] == "there is no such setting; did you mean model?"
-    assert said["providers.openai.vendor"] == "must be one of simulator, openai, anthropic, openai-compatible"
+    assert said["providers.openai.vendor"] == "must be one of simulator, openai, anthropic, openai-compatible, python"
     assert said["timeouts"] == "must be names with values"
     assert "there are: server, " in said["zebra_crossing"]
 

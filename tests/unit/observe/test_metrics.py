@@ -21,6 +21,7 @@ from llmgateway_server.observe import metrics
 from llmgateway_server.observe.counting import Counting
 from llmgateway_server.observe.exposition import Exposition, Reading
 from llmgateway_server.observe.metrics import MAX_SERIES, METRICS, NONE, OPEN_LABELS, OTHER, Kind, Metric
+from llmgateway_server.observe.series import Labels
 from llmgateway_server.observe.statistics import KEPT_MODELS, Period, Statistics, Sums, Tally
 from llmgateway_server.testing.clock import ManualClock
 
@@ -35,6 +36,7 @@ SEEDED = {
     "llm_gateway_cache_misses_total",
 }
 READINGS: dict[Metric, Reading] = {
+    metrics.DRAINS_IN_FLIGHT: lambda: 0,
     metrics.IN_FLIGHT: lambda: 3,
     metrics.LOOP_LAG: lambda: 0.25,
     metrics.RECORDS_DROPPED: lambda: 2,
@@ -288,6 +290,63 @@ def test_a_bound_that_leaves_no_room_is_refused() -> None:
 def test_each_metric_has_one_source(readings: dict[Metric, Reading]) -> None:
     with pytest.raises(ValueError, match="one source"):
         Exposition(Counting(), "1", 0.0, readings)
+
+
+def test_transitions_are_counted_by_the_state_that_they_lead_to() -> None:
+    counting = Counting(["p"])
+    for provider, state in (("p", "open"), ("p", "half_open"), ("p", "open"), ("unknown", "open")):
+        counting.breaker_changed(provider, state)
+    found = samples(page(counting))
+    name = "llm_gateway_circuit_breaker_transitions_total"
+    assert {labels: value for (each, labels), value in found.items() if each == name} == {
+        ("p", "open"): 2,
+        ("p", "half_open"): 1,
+        (OTHER, "open"): 1,
+    }
+
+
+def test_a_level_is_what_was_read_last() -> None:
+    counting = Counting()
+    states: dict[Labels, int] = {("a",): 2, ("b",): 1}
+    exposition = Exposition(counting, "1", 0.0, READINGS, {metrics.BREAKER_STATE: lambda: states})
+    name = "llm_gateway_circuit_breaker_state"
+    found = samples(exposition.text().decode())
+    assert (found[name, ("a",)], found[name, ("b",)]) == (2, 1)
+    assert exposition.readings()[f"{name}\0a"] == 2
+    states = {("b",): 0}
+    found = samples(exposition.text().decode())
+    assert (found[name, ("a",)], found[name, ("b",)]) == (0, 0)
+    assert counting.take() == {}
+    with pytest.raises(TypeError):
+        counting.became(metrics.REQUESTS, {})
+
+
+def test_levels_stay_within_the_bound_and_the_worst_counts_for_the_others() -> None:
+    counting = Counting(max_series=400)
+    states: dict[Labels, int] = {(f"p{number}",): 2 * (number == 1000) for number in range(2000)}
+    exposition = Exposition(counting, "1", 0.0, READINGS, {metrics.BREAKER_STATE: lambda: states})
+    text = exposition.text().decode()
+    assert series_of(text) <= 400
+    assert samples(text)["llm_gateway_circuit_breaker_state", (OTHER,)] == 2
+
+
+def test_a_retry_is_an_attempt_at_a_target_that_the_call_had_asked() -> None:
+    counting = Counting(["p", "q"])
+    failed = attempt(outcome=FAILED, reason=Reason.UPSTREAM_ERROR)
+    shed = attempt(outcome=Outcome.SHED, reason=Reason.CIRCUIT_OPEN)
+    counted(counting, call("m", failed, attempt("q")), call("m", shed, attempt()), call("m", attempt()))
+    assert total(samples(page(counting)), "llm_gateway_retries_total") == 0
+    counted(counting, call("m", failed, attempt("q"), failed), call("m", failed, failed, attempt()))
+    assert samples(page(counting))["llm_gateway_retries_total", ("p",)] == 3
+
+
+def test_a_retry_that_only_the_budget_forbade_is_counted() -> None:
+    counting = Counting(["p"])
+    failed = attempt(outcome=FAILED, reason=Reason.UPSTREAM_ERROR)
+    for slots in ({"retrySuppressed": "true"}, {}):
+        error = UpstreamError(Reason.UPSTREAM_ERROR, slots=slots)
+        counting.call_ended(call("m", failed), FAILED, Timings(0.1, None, 0.0), error)
+    assert samples(page(counting))["llm_gateway_retries_suppressed_total", ("p",)] == 1
 
 
 def test_a_reset_of_the_statistics_leaves_the_counters() -> None:

@@ -14,11 +14,11 @@ from llmgateway_server.providers.prices import price_of
 from llmgateway_server.providers.profiles import profile_of
 from llmgateway_server.providers.simulator.simulator import Simulator
 from llmgateway_server.routing.catalog import Catalog
-from llmgateway_server.routing.failover import MOVES_ON
-from llmgateway_server.routing.plan import plan_call
+from llmgateway_server.routing.tries import ROWS, STOP, Elsewhere
 from llmgateway_server.testing.clock import ManualClock
 from llmgateway_server.testing.gateway import running_gateway
 from tests.properties.loop import ask, read_stream, refusal
+from tests.unit.routing.failover_kit import routes
 
 COMPLETE = Operation.COMPLETE
 
@@ -113,7 +113,7 @@ def planned(**routing: Any) -> list[tuple[str, bool, str]]:
     model = Model("m", (target("a"), target("b"), target("c")))
     call = Call(scope, COMPLETE, streaming=False, request=CompleteRequest("m", [], routing=RoutingOptions(**routing)))
     call.resolved = model
-    return [(each.target.provider, each.eligible, each.reason) for each in plan_call(call).candidates]
+    return [(each.target.provider, each.eligible, each.reason) for each in routes().planner.plan(call).told()]
 
 
 def test_plans() -> None:
@@ -137,7 +137,7 @@ def test_plans() -> None:
 def test_a_call_without_a_model_is_a_defect() -> None:
     scope = CallScope("id", "/s/m", "p", {}, 0.0, Deadline(1.0, from_client=False))
     with pytest.raises(DefectError):
-        plan_call(Call(scope, COMPLETE, streaming=False, request=CompleteRequest("m", [])))
+        routes().planner.plan(Call(scope, COMPLETE, streaming=False, request=CompleteRequest("m", [])))
 
 
 def two(first: str, second: str = "chat?tokens=2") -> dict[str, Any]:
@@ -155,6 +155,7 @@ MOVING = ["refuse", "tls", "reset", "empty", "http&status=500", "http&status=401
 async def test_the_next_target_answers_while_nothing_was_delivered(fault: str) -> None:
     async with running_gateway(two(f"chat?fault={fault}")) as gateway:
         reply = await gateway.stub.Complete(ask(model="m"))
+    async with running_gateway(two(f"chat?fault={fault}")) as gateway:  # the first one knows the target by now
         events, error = await read_stream(gateway.stub.StreamComplete(ask(model="m")))
     assert error is None
     assert events[0].started.attempt == 2
@@ -190,24 +191,24 @@ async def test_nothing_is_tried_again_after_the_first_token(fault: str) -> None:
     assert ("grpc-retry-pushback-ms", "-1") in tuple(error.trailing_metadata() or ())
 
 
-@pytest.mark.parametrize("status", [400, 409, 413, 422])
+@pytest.mark.parametrize("status", [400, 413, 422])
 async def test_what_the_request_caused_is_not_tried_elsewhere(status: int) -> None:
     async with running_gateway(two(f"chat?fault=http&status={status}")) as gateway:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await gateway.stub.Complete(ask(model="m"))
     refused = refusal(caught.value)
     assert [attempt.http_status for attempt in refused.attempts] == [status]
-    assert Reason(refused.reason) not in MOVES_ON
+    assert ROWS.get(Reason(refused.reason), STOP).elsewhere is not Elsewhere.ANY
 
 
 @pytest.mark.parametrize(
     ("routing", "tried"),
     [
-        (routing_pb2.RoutingOptions(excluded_providers=["a"]), ["b"]),
-        (routing_pb2.RoutingOptions(preferred_providers=["b"]), ["b", "a"]),
-        (routing_pb2.RoutingOptions(fallback_enabled=False), ["a"]),
+        (routing_pb2.RoutingOptions(excluded_providers=["a"], max_attempts=1), ["b"]),
+        (routing_pb2.RoutingOptions(preferred_providers=["b"], max_attempts=2), ["b", "a"]),
+        (routing_pb2.RoutingOptions(fallback_enabled=False, max_attempts=1), ["a"]),
         (routing_pb2.RoutingOptions(max_attempts=1), ["a"]),
-        (routing_pb2.RoutingOptions(), ["a", "b"]),
+        (routing_pb2.RoutingOptions(max_attempts=2), ["a", "b"]),
     ],
 )
 async def test_the_request_has_its_say(routing: routing_pb2.RoutingOptions, tried: list[str]) -> None:
@@ -217,3 +218,30 @@ async def test_the_request_has_its_say(routing: routing_pb2.RoutingOptions, trie
         listed = await gateway.stub.ListModels(model_pb2.ListModelsRequest(provider="b"))
     assert [attempt.target.provider for attempt in refusal(caught.value).attempts] == tried
     assert [model.name for model in listed.models] == ["b-chat", "b-embed", "m"]
+
+
+def many(count: int) -> Model:
+    targets = [Target(f"p{i}", "simulator", "chat", priority=count - i) for i in range(count)]
+    return Model("m", tuple(targets))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_plan_of_many_targets_begins_like_the_whole_one(whole: bool) -> None:
+    known = routes()
+    call = Call(
+        CallScope("id", "/s/m", "p", {}, 0.0, Deadline(1.0, from_client=False)),
+        COMPLETE,
+        streaming=False,
+        request=CompleteRequest("m", []),
+        resolved=many(200),
+    )
+    plan = known.planner.plan(call, whole=whole)
+    assert [target.provider for target in plan.targets[:3]] == ["p199", "p198", "p197"]
+    assert len(plan.targets) == (200 if whole else 16)
+    for i in range(184, 197):  # three of the first ones are enough
+        known.switches.turn(f"p{i}", "", on=False)
+    assert len(known.planner.plan(call, whole=whole).targets) == (187 if whole else 3)
+    known.switches.turn("p197", "", on=False)  # two are not: the others are looked at
+    plan = known.planner.plan(call, whole=whole)
+    assert [target.provider for target in plan.targets[:3]] == ["p199", "p198", "p183"]
+    assert len(plan.targets) == 186

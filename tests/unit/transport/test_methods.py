@@ -24,7 +24,11 @@ def test_every_rpc_of_the_protos_is_served() -> None:
             assert callable(getattr(SERVED[service.full_name], rpc.handler))
         for method in service.methods:
             assert f"/{service.full_name}/{method.name}" in methods.permissions()
-    assert {name.rpartition("/")[2] for name in methods.streaming_methods()} == {"StreamComplete", "GenerateImage"}
+    assert {name.rpartition("/")[2] for name in methods.streaming_methods()} == {
+        "StreamComplete",
+        "GenerateImage",
+        "WatchEvents",
+    }
 
 
 async def test_an_rpc_without_a_permission_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -759,12 +759,15 @@ class TargetSwitched(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    RESTARTED_FIELD_NUMBER: _builtins.int
     at_seq: _builtins.int
-    """Sequence number of the last event of the target before. With RESTART, drop everything up to it."""
+    """Sequence number of the last event of the target before."""
     reason: _error_pb2.ErrorReason.ValueType
     """Why."""
     attempt: _builtins.int
     """Number of its attempt."""
+    restarted: _builtins.bool
+    """Whether the reply begins afresh, parts and all: what came up to `at_seq` does not count. Otherwise it goes on."""
     @_builtins.property
     def target(self) -> _routing_pb2.Target:
         """The target that answers now."""
@@ -776,10 +779,11 @@ class TargetSwitched(_message.Message):
         reason: _error_pb2.ErrorReason.ValueType = ...,
         target: _routing_pb2.Target | None = ...,
         attempt: _builtins.int = ...,
+        restarted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_seq", b"at_seq", "attempt", b"attempt", "reason", b"reason", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_seq", b"at_seq", "attempt", b"attempt", "reason", b"reason", "restarted", b"restarted", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

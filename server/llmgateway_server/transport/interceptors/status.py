@@ -21,6 +21,8 @@ from llmgateway_server.observe.records import Records
 from llmgateway_server.observe.statistics import Statistics
 from llmgateway_server.transport.interceptors.step import SCOPE, Behaviour, Context, Step
 
+MAX_PUSHBACK_S = 5.0
+"""Longest delay that a caller's channel is asked to wait before it tries again by itself."""
 ABORT_LIMIT_S = 5.0
 """A status waits behind unsent bytes; a caller that does not read them does not get it (docs/reliability.md)."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -151,7 +153,9 @@ class Status(Step):
         ]
         if error.retry_after_s is not None:
             metadata.append(("retry-after", str(max(1, round(error.retry_after_s)))))
-        if scope.upstream_began:  # retries have one owner, and it is not the caller's channel
+        wait_s = error.retry_after_s
+        if scope.upstream_began or (wait_s is not None and wait_s > MAX_PUSHBACK_S):
+            # Retries have one owner, not the caller's channel; and a channel should not wait for long without a word.
             metadata.append(("grpc-retry-pushback-ms", "-1"))
         elif error.retry_after_s is not None:
             metadata.append(("grpc-retry-pushback-ms", str(max(1, round(error.retry_after_s * 1000)))))

@@ -24,6 +24,7 @@ from llmgateway_server.core.requests import CompleteRequest, Operation, Request
 from llmgateway_server.observe.figures import FiguresSource
 from llmgateway_server.routing.catalog import Catalog
 from llmgateway_server.transport.interceptors.step import SCOPE, Context
+from llmgateway_server.transport.services.pacing import Pacing
 
 
 class StreamSettings(BaseModel):
@@ -33,6 +34,8 @@ class StreamSettings(BaseModel):
 
     write_stall_s: float = Field(default=60.0, gt=0)
     """A caller that reads nothing for so long is given up: SLOW_CONSUMER."""
+    max_messages_per_s: int = Field(default=6000, ge=1)
+    """From about so many messages of all streams on, tokens of a stream travel together."""
 
 
 class LlmGatewayService:
@@ -68,6 +71,7 @@ class LlmGatewayService:
         self._vendors = vendors
         self._clock = clock
         self._settings = settings
+        self._pacing = Pacing(settings.max_messages_per_s, clock)
 
     async def complete(self, data: bytes, context: Context) -> bytes:
         """Serves Complete."""
@@ -81,8 +85,9 @@ class LlmGatewayService:
             "CompleteRequest", data, requests_in.complete_request, Operation.COMPLETE, streaming=True
         )
         writer = reply_out.EventWriter(call)
-        delay_s = call.request.max_delta_delay_s if isinstance(call.request, CompleteRequest) else 0.0
-        alarm = Alarm()
+        wanted_s = call.request.max_delta_delay_s if isinstance(call.request, CompleteRequest) else 0.0
+        alarm, pacing = Alarm(), self._pacing
+        pacing.open_streams += 1
         try:
             async with self._gateway.open(call) as reply:
                 async for batch in reply:
@@ -90,11 +95,13 @@ class LlmGatewayService:
                         continue
                     await self._write(context, alarm, writer.message(batch).SerializeToString())
                     call.scope.last_seq = writer.last_seq
-                    if delay_s and not isinstance(
+                    rest_s = max(wanted_s, pacing.wrote())
+                    if rest_s and not isinstance(
                         batch[-1], Finished
                     ):  # meanwhile what arrives is collected behind the wire's buffer and travels together
-                        await self._clock.sleep(delay_s)
+                        await self._clock.sleep(rest_s)
         finally:
+            pacing.open_streams -= 1
             alarm.close()
 
     async def embed(self, data: bytes, context: Context) -> bytes:

@@ -22,17 +22,21 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from llmgateway.admin.v1 import circuit_breaker_pb2 as llmgateway_dot_admin_dot_v1_dot_circuit__breaker__pb2
+from llmgateway.admin.v1 import event_pb2 as llmgateway_dot_admin_dot_v1_dot_event__pb2
 from llmgateway.admin.v1 import metrics_pb2 as llmgateway_dot_admin_dot_v1_dot_metrics__pb2
 from llmgateway.admin.v1 import provider_test_pb2 as llmgateway_dot_admin_dot_v1_dot_provider__test__pb2
+from llmgateway.admin.v1 import route_pb2 as llmgateway_dot_admin_dot_v1_dot_route__pb2
+from llmgateway.admin.v1 import target_pb2 as llmgateway_dot_admin_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'llmgateway/admin/v1/admin_service.proto\x12\x13llmgateway.admin.v1\x1a!llmgateway/admin/v1/metrics.proto\x1a\'llmgateway/admin/v1/provider_test.proto2\xd8\x01\n\x0c\x41\x64minService\x12\x63\n\x0cResetMetrics\x12(.llmgateway.admin.v1.ResetMetricsRequest\x1a).llmgateway.admin.v1.ResetMetricsResponse\x12\x63\n\x0cTestProvider\x12(.llmgateway.admin.v1.TestProviderRequest\x1a).llmgateway.admin.v1.TestProviderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'llmgateway/admin/v1/admin_service.proto\x12\x13llmgateway.admin.v1\x1a)llmgateway/admin/v1/circuit_breaker.proto\x1a\x1fllmgateway/admin/v1/event.proto\x1a!llmgateway/admin/v1/metrics.proto\x1a\'llmgateway/admin/v1/provider_test.proto\x1a\x1fllmgateway/admin/v1/route.proto\x1a llmgateway/admin/v1/target.proto2\x86\x05\n\x0c\x41\x64minService\x12\x63\n\x0c\x45xplainRoute\x12(.llmgateway.admin.v1.ExplainRouteRequest\x1a).llmgateway.admin.v1.ExplainRouteResponse\x12r\n\x11GetCircuitBreaker\x12-.llmgateway.admin.v1.GetCircuitBreakerRequest\x1a..llmgateway.admin.v1.GetCircuitBreakerResponse\x12o\n\x10SetTargetEnabled\x12,.llmgateway.admin.v1.SetTargetEnabledRequest\x1a-.llmgateway.admin.v1.SetTargetEnabledResponse\x12\x63\n\x0cTestProvider\x12(.llmgateway.admin.v1.TestProviderRequest\x1a).llmgateway.admin.v1.TestProviderResponse\x12\x63\n\x0cResetMetrics\x12(.llmgateway.admin.v1.ResetMetricsRequest\x1a).llmgateway.admin.v1.ResetMetricsResponse\x12\x62\n\x0bWatchEvents\x12\'.llmgateway.admin.v1.WatchEventsRequest\x1a(.llmgateway.admin.v1.WatchEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmgateway.admin.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ADMINSERVICE']._serialized_start=141
-  _globals['_ADMINSERVICE']._serialized_end=357
+  _globals['_ADMINSERVICE']._serialized_start=284
+  _globals['_ADMINSERVICE']._serialized_end=930
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,12 @@
 import grpc
 import warnings
 
+from llmgateway.admin.v1 import circuit_breaker_pb2 as llmgateway_dot_admin_dot_v1_dot_circuit__breaker__pb2
+from llmgateway.admin.v1 import event_pb2 as llmgateway_dot_admin_dot_v1_dot_event__pb2
 from llmgateway.admin.v1 import metrics_pb2 as llmgateway_dot_admin_dot_v1_dot_metrics__pb2
 from llmgateway.admin.v1 import provider_test_pb2 as llmgateway_dot_admin_dot_v1_dot_provider__test__pb2
+from llmgateway.admin.v1 import route_pb2 as llmgateway_dot_admin_dot_v1_dot_route__pb2
+from llmgateway.admin.v1 import target_pb2 as llmgateway_dot_admin_dot_v1_dot_target__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -31,6 +35,10 @@ class AdminServiceStub:
 
     Credentials, errors and `x-request-id` are those of llmgateway.v1. What an operator did is written to the log with the
     id of the key and of the call.
+
+    A gateway of several workers is several processes behind one address. `ResetMetrics` and `SetTargetEnabled` reach all
+    of them; what is learned from calls is each worker's own, so `ExplainRoute`, `GetCircuitBreaker` and `WatchEvents`
+    speak of the one that the connection leads to, and say how many there are.
     """
 
     def __init__(self, channel):
@@ -39,15 +47,35 @@ class AdminServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ResetMetrics = channel.unary_unary(
-                '/llmgateway.admin.v1.AdminService/ResetMetrics',
-                request_serializer=llmgateway_dot_admin_dot_v1_dot_metrics__pb2.ResetMetricsRequest.SerializeToString,
-                response_deserializer=llmgateway_dot_admin_dot_v1_dot_metrics__pb2.ResetMetricsResponse.FromString,
+        self.ExplainRoute = channel.unary_unary(
+                '/llmgateway.admin.v1.AdminService/ExplainRoute',
+                request_serializer=llmgateway_dot_admin_dot_v1_dot_route__pb2.ExplainRouteRequest.SerializeToString,
+                response_deserializer=llmgateway_dot_admin_dot_v1_dot_route__pb2.ExplainRouteResponse.FromString,
+                _registered_method=True)
+        self.GetCircuitBreaker = channel.unary_unary(
+                '/llmgateway.admin.v1.AdminService/GetCircuitBreaker',
+                request_serializer=llmgateway_dot_admin_dot_v1_dot_circuit__breaker__pb2.GetCircuitBreakerRequest.SerializeToString,
+                response_deserializer=llmgateway_dot_admin_dot_v1_dot_circuit__breaker__pb2.GetCircuitBreakerResponse.FromString,
+                _registered_method=True)
+        self.SetTargetEnabled = channel.unary_unary(
+                '/llmgateway.admin.v1.AdminService/SetTargetEnabled',
+                request_serializer=llmgateway_dot_admin_dot_v1_dot_target__pb2.SetTargetEnabledRequest.SerializeToString,
+                response_deserializer=llmgateway_dot_admin_dot_v1_dot_target__pb2.SetTargetEnabledResponse.FromString,
                 _registered_method=True)
         self.TestProvider = channel.unary_unary(
                 '/llmgateway.admin.v1.AdminService/TestProvider',
                 request_serializer=llmgateway_dot_admin_dot_v1_dot_provider__test__pb2.TestProviderRequest.SerializeToString,
                 response_deserializer=llmgateway_dot_admin_dot_v1_dot_provider__test__pb2.TestProviderResponse.FromString,
+                _registered_method=True)
+        self.ResetMetrics = channel.unary_unary(
+                '/llmgateway.admin.v1.AdminService/ResetMetrics',
+                request_serializer=llmgateway_dot_admin_dot_v1_dot_metrics__pb2.ResetMetricsRequest.SerializeToString,
+                response_deserializer=llmgateway_dot_admin_dot_v1_dot_metrics__pb2.ResetMetricsResponse.FromString,
+                _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/llmgateway.admin.v1.AdminService/WatchEvents',
+                request_serializer=llmgateway_dot_admin_dot_v1_dot_event__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=llmgateway_dot_admin_dot_v1_dot_event__pb2.WatchEventsResponse.FromString,
                 _registered_method=True)
 
 
@@ -56,11 +84,29 @@ class AdminServiceServicer:
 
     Credentials, errors and `x-request-id` are those of llmgateway.v1. What an operator did is written to the log with the
     id of the key and of the call.
+
+    A gateway of several workers is several processes behind one address. `ResetMetrics` and `SetTargetEnabled` reach all
+    of them; what is learned from calls is each worker's own, so `ExplainRoute`, `GetCircuitBreaker` and `WatchEvents`
+    speak of the one that the connection leads to, and say how many there are.
     """
 
-    def ResetMetrics(self, request, context):
-        """Forgets the figures that `Metrics` and `Health` of llmgateway.v1 answer with, and begins anew. Counters for Prometheus
-        go on: those never fall.
+    def ExplainRoute(self, request, context):
+        """Says where a call would go now, and why: every target of its model in the order in which it would be tried, those
+        left out with the reason, and what is known of each. Nobody is called and nothing is counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCircuitBreaker(self, request, context):
+        """Says how the circuit breakers are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTargetEnabled(self, request, context):
+        """Switches a target off or on again, or all targets of a provider. Running calls go on. A restart switches everything on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,18 +121,54 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResetMetrics(self, request, context):
+        """Forgets the figures that `Metrics` and `Health` of llmgateway.v1 answer with, and begins anew. Counters for Prometheus
+        go on: those never fall.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """Tells what happens from now on, until the caller leaves or the gateway begins to drain. At most 16 watch at a time
+        (RATE_LIMITED_CONCURRENCY).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ResetMetrics': grpc.unary_unary_rpc_method_handler(
-                    servicer.ResetMetrics,
-                    request_deserializer=llmgateway_dot_admin_dot_v1_dot_metrics__pb2.ResetMetricsRequest.FromString,
-                    response_serializer=llmgateway_dot_admin_dot_v1_dot_metrics__pb2.ResetMetricsResponse.SerializeToString,
+            'ExplainRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRoute,
+                    request_deserializer=llmgateway_dot_admin_dot_v1_dot_route__pb2.ExplainRouteRequest.FromString,
+                    response_serializer=llmgateway_dot_admin_dot_v1_dot_route__pb2.ExplainRouteResponse.SerializeToString,
+            ),
+            'GetCircuitBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCircuitBreaker,
+                    request_deserializer=llmgateway_dot_admin_dot_v1_dot_circuit__breaker__pb2.GetCircuitBreakerRequest.FromString,
+                    response_serializer=llmgateway_dot_admin_dot_v1_dot_circuit__breaker__pb2.GetCircuitBreakerResponse.SerializeToString,
+            ),
+            'SetTargetEnabled': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTargetEnabled,
+                    request_deserializer=llmgateway_dot_admin_dot_v1_dot_target__pb2.SetTargetEnabledRequest.FromString,
+                    response_serializer=llmgateway_dot_admin_dot_v1_dot_target__pb2.SetTargetEnabledResponse.SerializeToString,
             ),
             'TestProvider': grpc.unary_unary_rpc_method_handler(
                     servicer.TestProvider,
                     request_deserializer=llmgateway_dot_admin_dot_v1_dot_provider__test__pb2.TestProviderRequest.FromString,
                     response_serializer=llmgateway_dot_admin_dot_v1_dot_provider__test__pb2.TestProviderResponse.SerializeToString,
+            ),
+            'ResetMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetMetrics,
+                    request_deserializer=llmgateway_dot_admin_dot_v1_dot_metrics__pb2.ResetMetricsRequest.FromString,
+                    response_serializer=llmgateway_dot_admin_dot_v1_dot_metrics__pb2.ResetMetricsResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=llmgateway_dot_admin_dot_v1_dot_event__pb2.WatchEventsRequest.FromString,
+                    response_serializer=llmgateway_dot_admin_dot_v1_dot_event__pb2.WatchEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -101,7 +183,119 @@ class AdminService:
 
     Credentials, errors and `x-request-id` are those of llmgateway.v1. What an operator did is written to the log with the
     id of the key and of the call.
+
+    A gateway of several workers is several processes behind one address. `ResetMetrics` and `SetTargetEnabled` reach all
+    of them; what is learned from calls is each worker's own, so `ExplainRoute`, `GetCircuitBreaker` and `WatchEvents`
+    speak of the one that the connection leads to, and say how many there are.
     """
+
+    @staticmethod
+    def ExplainRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmgateway.admin.v1.AdminService/ExplainRoute',
+            llmgateway_dot_admin_dot_v1_dot_route__pb2.ExplainRouteRequest.SerializeToString,
+            llmgateway_dot_admin_dot_v1_dot_route__pb2.ExplainRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCircuitBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmgateway.admin.v1.AdminService/GetCircuitBreaker',
+            llmgateway_dot_admin_dot_v1_dot_circuit__breaker__pb2.GetCircuitBreakerRequest.SerializeToString,
+            llmgateway_dot_admin_dot_v1_dot_circuit__breaker__pb2.GetCircuitBreakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTargetEnabled(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmgateway.admin.v1.AdminService/SetTargetEnabled',
+            llmgateway_dot_admin_dot_v1_dot_target__pb2.SetTargetEnabledRequest.SerializeToString,
+            llmgateway_dot_admin_dot_v1_dot_target__pb2.SetTargetEnabledResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmgateway.admin.v1.AdminService/TestProvider',
+            llmgateway_dot_admin_dot_v1_dot_provider__test__pb2.TestProviderRequest.SerializeToString,
+            llmgateway_dot_admin_dot_v1_dot_provider__test__pb2.TestProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ResetMetrics(request,
@@ -131,7 +325,7 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
-    def TestProvider(request,
+    def WatchEvents(request,
             target,
             options=(),
             channel_credentials=None,
@@ -141,12 +335,12 @@ class AdminService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
-            '/llmgateway.admin.v1.AdminService/TestProvider',
-            llmgateway_dot_admin_dot_v1_dot_provider__test__pb2.TestProviderRequest.SerializeToString,
-            llmgateway_dot_admin_dot_v1_dot_provider__test__pb2.TestProviderResponse.FromString,
+            '/llmgateway.admin.v1.AdminService/WatchEvents',
+            llmgateway_dot_admin_dot_v1_dot_event__pb2.WatchEventsRequest.SerializeToString,
+            llmgateway_dot_admin_dot_v1_dot_event__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

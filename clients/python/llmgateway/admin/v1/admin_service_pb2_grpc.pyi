@@ -5,8 +5,12 @@ The service of operators. It is apart from the callers' service: another audienc
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from llmgateway.admin.v1 import circuit_breaker_pb2 as _circuit_breaker_pb2
+from llmgateway.admin.v1 import event_pb2 as _event_pb2
 from llmgateway.admin.v1 import metrics_pb2 as _metrics_pb2
 from llmgateway.admin.v1 import provider_test_pb2 as _provider_test_pb2
+from llmgateway.admin.v1 import route_pb2 as _route_pb2
+from llmgateway.admin.v1 import target_pb2 as _target_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -32,20 +36,36 @@ class AdminServiceStub:
 
     Credentials, errors and `x-request-id` are those of llmgateway.v1. What an operator did is written to the log with the
     id of the key and of the call.
+
+    A gateway of several workers is several processes behind one address. `ResetMetrics` and `SetTargetEnabled` reach all
+    of them; what is learned from calls is each worker's own, so `ExplainRoute`, `GetCircuitBreaker` and `WatchEvents`
+    speak of the one that the connection leads to, and say how many there are.
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
-    ResetMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.ResetMetricsRequest, _metrics_pb2.ResetMetricsResponse]
-    """Forgets the figures that `Metrics` and `Health` of llmgateway.v1 answer with, and begins anew. Counters for Prometheus
-    go on: those never fall.
+    ExplainRoute: _grpc.UnaryUnaryMultiCallable[_route_pb2.ExplainRouteRequest, _route_pb2.ExplainRouteResponse]
+    """Says where a call would go now, and why: every target of its model in the order in which it would be tried, those
+    left out with the reason, and what is known of each. Nobody is called and nothing is counted.
     """
+    GetCircuitBreaker: _grpc.UnaryUnaryMultiCallable[_circuit_breaker_pb2.GetCircuitBreakerRequest, _circuit_breaker_pb2.GetCircuitBreakerResponse]
+    """Says how the circuit breakers are."""
+    SetTargetEnabled: _grpc.UnaryUnaryMultiCallable[_target_pb2.SetTargetEnabledRequest, _target_pb2.SetTargetEnabledResponse]
+    """Switches a target off or on again, or all targets of a provider. Running calls go on. A restart switches everything on."""
     TestProvider: _grpc.UnaryUnaryMultiCallable[_provider_test_pb2.TestProviderRequest, _provider_test_pb2.TestProviderResponse]
     """Asks a provider for two tiny answers, one in one piece and one streamed, and says what is wrong if anything is. It
     costs what such calls cost. One test of a provider runs at a time (RATE_LIMITED_CONCURRENCY), and the next one not
     before fifteen seconds are over (RATE_LIMITED_RPM).
+    """
+    ResetMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.ResetMetricsRequest, _metrics_pb2.ResetMetricsResponse]
+    """Forgets the figures that `Metrics` and `Health` of llmgateway.v1 answer with, and begins anew. Counters for Prometheus
+    go on: those never fall.
+    """
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_event_pb2.WatchEventsRequest, _event_pb2.WatchEventsResponse]
+    """Tells what happens from now on, until the caller leaves or the gateway begins to drain. At most 16 watch at a time
+    (RATE_LIMITED_CONCURRENCY).
     """
 
 @_typing.type_check_only
@@ -54,17 +74,33 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     Credentials, errors and `x-request-id` are those of llmgateway.v1. What an operator did is written to the log with the
     id of the key and of the call.
+
+    A gateway of several workers is several processes behind one address. `ResetMetrics` and `SetTargetEnabled` reach all
+    of them; what is learned from calls is each worker's own, so `ExplainRoute`, `GetCircuitBreaker` and `WatchEvents`
+    speak of the one that the connection leads to, and say how many there are.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ResetMetrics: _aio.UnaryUnaryMultiCallable[_metrics_pb2.ResetMetricsRequest, _metrics_pb2.ResetMetricsResponse]  # type: ignore[assignment]
-    """Forgets the figures that `Metrics` and `Health` of llmgateway.v1 answer with, and begins anew. Counters for Prometheus
-    go on: those never fall.
+    ExplainRoute: _aio.UnaryUnaryMultiCallable[_route_pb2.ExplainRouteRequest, _route_pb2.ExplainRouteResponse]  # type: ignore[assignment]
+    """Says where a call would go now, and why: every target of its model in the order in which it would be tried, those
+    left out with the reason, and what is known of each. Nobody is called and nothing is counted.
     """
+    GetCircuitBreaker: _aio.UnaryUnaryMultiCallable[_circuit_breaker_pb2.GetCircuitBreakerRequest, _circuit_breaker_pb2.GetCircuitBreakerResponse]  # type: ignore[assignment]
+    """Says how the circuit breakers are."""
+    SetTargetEnabled: _aio.UnaryUnaryMultiCallable[_target_pb2.SetTargetEnabledRequest, _target_pb2.SetTargetEnabledResponse]  # type: ignore[assignment]
+    """Switches a target off or on again, or all targets of a provider. Running calls go on. A restart switches everything on."""
     TestProvider: _aio.UnaryUnaryMultiCallable[_provider_test_pb2.TestProviderRequest, _provider_test_pb2.TestProviderResponse]  # type: ignore[assignment]
     """Asks a provider for two tiny answers, one in one piece and one streamed, and says what is wrong if anything is. It
     costs what such calls cost. One test of a provider runs at a time (RATE_LIMITED_CONCURRENCY), and the next one not
     before fifteen seconds are over (RATE_LIMITED_RPM).
+    """
+    ResetMetrics: _aio.UnaryUnaryMultiCallable[_metrics_pb2.ResetMetricsRequest, _metrics_pb2.ResetMetricsResponse]  # type: ignore[assignment]
+    """Forgets the figures that `Metrics` and `Health` of llmgateway.v1 answer with, and begins anew. Counters for Prometheus
+    go on: those never fall.
+    """
+    WatchEvents: _aio.UnaryStreamMultiCallable[_event_pb2.WatchEventsRequest, _event_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Tells what happens from now on, until the caller leaves or the gateway begins to drain. At most 16 watch at a time
+    (RATE_LIMITED_CONCURRENCY).
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -72,7 +108,48 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Credentials, errors and `x-request-id` are those of llmgateway.v1. What an operator did is written to the log with the
     id of the key and of the call.
+
+    A gateway of several workers is several processes behind one address. `ResetMetrics` and `SetTargetEnabled` reach all
+    of them; what is learned from calls is each worker's own, so `ExplainRoute`, `GetCircuitBreaker` and `WatchEvents`
+    speak of the one that the connection leads to, and say how many there are.
     """
+
+    @_abc_1.abstractmethod
+    def ExplainRoute(
+        self,
+        request: _route_pb2.ExplainRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_route_pb2.ExplainRouteResponse, _abc.Awaitable[_route_pb2.ExplainRouteResponse]]:
+        """Says where a call would go now, and why: every target of its model in the order in which it would be tried, those
+        left out with the reason, and what is known of each. Nobody is called and nothing is counted.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCircuitBreaker(
+        self,
+        request: _circuit_breaker_pb2.GetCircuitBreakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_circuit_breaker_pb2.GetCircuitBreakerResponse, _abc.Awaitable[_circuit_breaker_pb2.GetCircuitBreakerResponse]]:
+        """Says how the circuit breakers are."""
+
+    @_abc_1.abstractmethod
+    def SetTargetEnabled(
+        self,
+        request: _target_pb2.SetTargetEnabledRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_target_pb2.SetTargetEnabledResponse, _abc.Awaitable[_target_pb2.SetTargetEnabledResponse]]:
+        """Switches a target off or on again, or all targets of a provider. Running calls go on. A restart switches everything on."""
+
+    @_abc_1.abstractmethod
+    def TestProvider(
+        self,
+        request: _provider_test_pb2.TestProviderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_test_pb2.TestProviderResponse, _abc.Awaitable[_provider_test_pb2.TestProviderResponse]]:
+        """Asks a provider for two tiny answers, one in one piece and one streamed, and says what is wrong if anything is. It
+        costs what such calls cost. One test of a provider runs at a time (RATE_LIMITED_CONCURRENCY), and the next one not
+        before fifteen seconds are over (RATE_LIMITED_RPM).
+        """
 
     @_abc_1.abstractmethod
     def ResetMetrics(
@@ -85,14 +162,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def TestProvider(
+    def WatchEvents(
         self,
-        request: _provider_test_pb2.TestProviderRequest,
+        request: _event_pb2.WatchEventsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_test_pb2.TestProviderResponse, _abc.Awaitable[_provider_test_pb2.TestProviderResponse]]:
-        """Asks a provider for two tiny answers, one in one piece and one streamed, and says what is wrong if anything is. It
-        costs what such calls cost. One test of a provider runs at a time (RATE_LIMITED_CONCURRENCY), and the next one not
-        before fifteen seconds are over (RATE_LIMITED_RPM).
+    ) -> _typing.Union[_abc.Iterator[_event_pb2.WatchEventsResponse], _abc.AsyncIterator[_event_pb2.WatchEventsResponse]]:
+        """Tells what happens from now on, until the caller leaves or the gateway begins to drain. At most 16 watch at a time
+        (RATE_LIMITED_CONCURRENCY).
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from llmgateway_server.core.calls import Attempt, AttemptRecord, Call, CallScope, Deadline
+from llmgateway_server.core.errors import GatewayError, RequestError, UpstreamError
+from llmgateway_server.core.reasons import Reason
+from llmgateway_server.core.requests import CompleteRequest, Operation
+from llmgateway_server.core.targets import Profile, Target
+from llmgateway_server.routing.backoff import Backoff
+from llmgateway_server.routing.poison import is_poison
+from llmgateway_server.routing.progress import MIN_ATTEMPT_S, Progress, Step
+from llmgateway_server.routing.retry_budget import CAPACITY, RETRY_COST, RetryBudgets
+from llmgateway_server.routing.shares import set_share
+from llmgateway_server.routing.standing import Figures, Standings
+from llmgateway_server.routing.tries import ROWS, Again, Elsewhere, row_of
+from llmgateway_server.testing.clock import ManualClock
+
+A, B, C = (Target(name, "simulator", "chat") for name in "abc")
+LONG_S = 600.0
+
+
+def progress(*targets: Target, most: int = 3, budgets: RetryBudgets | None = None) -> Progress:
+    return Progress(targets, most, budgets or RetryBudgets(), Backoff(Random(1)))
+
+
+def failure(reason: Reason = Reason.UPSTREAM_ERROR, **facts: object) -> UpstreamError:
+    return UpstreamError(reason, **facts)  # type: ignore[arg-type]
+
+
+def walked(targets: tuple[Target, ...], *failures: GatewayError, most: int = 3) -> list[Step | None]:
+    """Follows the steps; each failure is that of the step before."""
+    tries = progress(*targets, most=most)
+    steps: list[Step | None] = [tries.first()]
+    for each in failures:
+        last = steps[-1]
+        assert last is not None
+        steps.append(tries.after(last.target, each, LONG_S))
+    return steps
+
+
+def places(steps: list[Step | None]) -> list[tuple[str, bool] | None]:
+    return [None if step is None else (step.target.provider, step.again) for step in steps]
+
+
+def test_others_come_before_a_retry() -> None:
+    steps = walked((A, B), failure(), failure(), failure())
+    assert places(steps)[:2] == [("a", False), ("b", False)]
+    assert [None if step is None else step.again for step in steps[2:]] == [True, None]
+    assert [step.delay_s for step in steps[:2] if step] == [0.0, 0.0]
+
+
+def test_three_attempts_are_all() -> None:
+    assert places(walked((A, B, C), failure(), failure(), failure())) == [
+        ("a", False),
+        ("b", False),
+        ("c", False),
+        None,
+    ]
+    assert places(walked((A,), failure(), failure(), failure())) == [("a", False), ("a", True), ("a", True), None]
+    assert places(walked((A, B), failure(), most=1)) == [("a", False), None]
+
+
+@pytest.mark.parametrize("reason", sorted(ROWS))
+def test_each_row(reason: Reason) -> None:
+    row = ROWS[reason]
+    alone = walked((A,), failure(reason))
+    beside = walked((A, B), failure(reason))
+    assert (alone[1] is not None) is (row.again is not Again.NEVER)
+    expected = {Elsewhere.ANY: "b", Elsewhere.LARGER: None, Elsewhere.NONE: "a" if alone[1] else None}[row.elsewhere]
+    assert (beside[1].target.provider if beside[1] else None) == expected
+
+
+def test_once_is_once() -> None:
+    assert places(walked((A,), failure(Reason.UPSTREAM_MALFORMED), failure(Reason.UPSTREAM_MALFORMED))) == [
+        ("a", False),
+        ("a", True),
+        None,
+    ]
+
+
+def test_a_timeout_with_a_status_may_be_retried() -> None:
+    assert row_of(failure(Reason.UPSTREAM_TIMEOUT)).again is Again.NEVER
+    assert row_of(failure(Reason.UPSTREAM_TIMEOUT, http_status=504)).again is Again.WHILE_ALLOWED
+
+
+def test_what_the_request_caused_ends_it() -> None:
+    assert places(walked((A, B), RequestError(Reason.INVALID_REQUEST))) == [("a", False), None]
+    assert places(walked((A, B), failure(Reason.UPSTREAM_REJECTED_REQUEST))) == [("a", False), None]
+
+
+def test_too_long_a_request_goes_to_a_larger_target_alone() -> None:
+    small, same, large = (
+        Target(name, "simulator", "m", profile=Profile(context_token_count=size))
+        for name, size in (("small", 1000), ("same", 1000), ("large", 2000))
+    )
+    steps = walked((small, same, large), failure(Reason.CONTEXT_LENGTH_EXCEEDED))
+    assert places(steps) == [("small", False), ("large", False)]
+    assert places(walked((small, same), failure(Reason.CONTEXT_LENGTH_EXCEEDED))) == [("small", False), None]
+
+
+def test_another_key_is_the_same_target_at_once() -> None:
+    refused = failure(Reason.PROVIDER_AUTH_FAILED)
+    refused.another_key = True
+    steps = walked((A, B), refused, failure(Reason.PROVIDER_AUTH_FAILED))
+    assert places(steps) == [("a", False), ("a", False), ("b", False)]
+
+
+def test_an_open_circuit_is_no_attempt() -> None:
+    shut = failure(Reason.CIRCUIT_OPEN)
+    steps = walked((A, B, C), shut, failure(), failure())
+    assert places(steps)[:3] == [("a", False), ("b", False), ("c", False)]
+    last = steps[-1]
+    assert last is not None
+    assert last.again
+
+
+def test_nothing_begins_without_time() -> None:
+    tries = progress(A, B)
+    tries.first()
+    assert tries.after(A, failure(), MIN_ATTEMPT_S - 0.01) is None
+    tries = progress(A, B)
+    tries.first()
+    assert tries.after(A, failure(), MIN_ATTEMPT_S) == Step(B)
+
+
+def test_a_retry_waits_for_what_the_provider_asked() -> None:
+    limited = failure(Reason.UPSTREAM_RATE_LIMITED, retry_after_s=2.0)
+    step = walked((A,), limited)[1]
+    assert step is not None
+    assert 2.0 <= step.delay_s <= 8.0
+    assert walked((A,), failure(Reason.UPSTREAM_RATE_LIMITED, retry_after_s=6.0))[1] is None
+
+
+def test_an_empty_budget_is_told() -> None:
+    budgets = RetryBudgets()
+    for _ in range(CAPACITY // RETRY_COST):
+        assert budgets.take(A, timed_out=False)
+        budgets.ended(A, again=True, succeeded=False)
+    tries = progress(A, budgets=budgets)
+    tries.first()
+    told = failure()
+    assert tries.after(A, told, LONG_S) is None
+    assert told.slots["retrySuppressed"] == "true"
+
+
+def record(number: int, target: Target, status: int = 500, key: str = "") -> AttemptRecord:
+    return AttemptRecord(number, target, reason=Reason.UPSTREAM_ERROR, http_status=status, key_id=key)
+
+
+def test_poison() -> None:
+    standings = Standings(ManualClock())
+    assert is_poison([record(1, A), record(2, B)], standings)
+    assert is_poison([record(1, A, key="key-1"), record(2, A, key="key-2")], standings)
+    assert not is_poison([record(1, A)], standings)
+    assert not is_poison([record(1, A), record(2, A)], standings)  # a retry at the same place shows nothing
+    assert not is_poison([record(1, A), record(2, B, status=502)], standings)
+    assert not is_poison([record(1, A), record(2, Target("b", "openai", "chat"))], standings)
+
+
+def attempt(*, streaming: bool) -> Attempt:
+    scope = CallScope("id", "/s/m", "p", {}, 0.0, Deadline(1.0, from_client=False))
+    call = Call(scope, Operation.COMPLETE, streaming, CompleteRequest("m", []))
+    return Attempt(call, A, AttemptRecord(1, A))
+
+
+def usual(first_s: float, samples: float) -> Figures:
+    return Figures(first_s, 100.0, 0.0, 1.0, 0, 0, 0, samples)
+
+
+@pytest.mark.parametrize(
+    ("streaming", "others", "remaining_s", "known", "share_s", "fair"),
+    [
+        (True, 0, 60.0, None, float("inf"), True),
+        (True, 2, 60.0, None, 20.0, False),
+        (True, 1, 60.0, None, 30.0, True),
+        (True, 2, 9.0, usual(0.5, 10), 3.0, False),
+        (True, 2, 18.0, usual(0.5, 10), 6.0, True),
+        (True, 2, 9.0, usual(2.0, 10), 8.0, True),
+        (True, 2, 9.0, usual(2.0, 1), 3.0, False),
+        (False, 2, 60.0, None, 30.0, True),
+        (False, 1, 20.0, None, 10.0, False),
+        (False, 1, 60.0, usual(5.0, 10), 40.48, True),
+        (True, 1, 0.5, None, float("inf"), True),
+    ],
+)
+def test_shares(  # noqa: PLR0917  # the columns of the table
+    streaming: bool, others: int, remaining_s: float, known: Figures | None, share_s: float, fair: bool
+) -> None:
+    tried = attempt(streaming=streaming)
+    set_share(tried, others, remaining_s, known, first_token_s=30.0)
+    assert tried.share_s == pytest.approx(share_s, abs=0.01)
+    assert tried.fair_share is fair
+
+
+def test_the_page_has_the_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "failover.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
+    elsewhere = {Elsewhere.ANY: "any", Elsewhere.NONE: "no", Elsewhere.LARGER: "one that takes more input"}
+    again = {Again.NEVER: "no", Again.ONCE: "once", Again.WHILE_ALLOWED: "yes"}
+    rows = {name: row for name, *row in told if name in ROWS}
+    assert rows == {reason: [elsewhere[row.elsewhere], again[row.again]] for reason, row in ROWS.items()}
