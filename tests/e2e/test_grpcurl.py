@@ -37,7 +37,17 @@ def test_one_line_completes(gateway: Served) -> None:
 
 def test_operators_ask_in_one_line(gateway: Served) -> None:
     listed = grpcurl(gateway.address, "list", ADMIN)
-    assert set(listed.stdout.split()) == {f"{ADMIN}.ResetMetrics", f"{ADMIN}.TestProvider"}
+    assert set(listed.stdout.split()) == {
+        f"{ADMIN}.{name}"
+        for name in (
+            "ExplainRoute",
+            "GetCircuitBreaker",
+            "SetTargetEnabled",
+            "TestProvider",
+            "ResetMetrics",
+            "WatchEvents",
+        )
+    }
     described = grpcurl(gateway.address, "describe", "llmgateway.admin.v1.ProviderCheck")
     assert ".llmgateway.v1.ErrorReason reason = 3" in described.stdout
     done = grpcurl(gateway.address, f"{ADMIN}/TestProvider", data='{"provider":"simulator"}')

@@ -43,12 +43,15 @@ def ask(text: str = "hi there", model: str = f"up/{MODEL}", **options: Any) -> c
 
 
 def settings(upstream: Upstream | None = None, **sections: Any) -> dict[str, Any]:
-    """Returns the settings of a gateway with the simulator and, as `up`, the fake provider."""
+    """Returns the settings of a gateway with the simulator and, as `up`, the fake provider.
+
+    A call has one attempt unless `max_attempts` says more: most tests here are about what one attempt does.
+    """
     providers: dict[str, Any] = {"simulator": {"vendor": "simulator"}}
     if upstream is not None:
         providers["up"] = upstream.provider()
     # A busy machine must not make a gateway shed the calls of a test that is about something else.
-    return {"gate": {"max_loop_lag_s": 60.0}, "providers": providers, **sections}
+    return {"gate": {"max_loop_lag_s": 60.0}, "max_attempts": 1, "providers": providers, **sections}
 
 
 def detail_of(error: grpc.aio.AioRpcError, kind: type[Any]) -> Any:

@@ -168,10 +168,13 @@ def _pushback(error: grpc.aio.AioRpcError) -> str | None:
 
 @asynccontextmanager
 async def planted(upstream: Upstream | str, *, dialect: str = "openai_chat", **sections: Any) -> AsyncIterator[Planted]:
-    """Runs a gateway with `up`, a provider or a base URL, and looks for the canaries at the end."""
+    """Runs a gateway with `up`, a provider or a base URL, and looks for the canaries at the end.
+
+    It has no breakers unless a section says so: a test here may fail the same target hundreds of times.
+    """
     url = upstream if isinstance(upstream, str) else upstream.base_url
     target = {"provider": "up", "model": MODEL, "dialect": dialect}
-    document = settings(models={MODEL: {"targets": [target]}}, **sections)
+    document = settings(**{"models": {MODEL: {"targets": [target]}}, "breakers": {"enabled": False}, **sections})
     document["providers"]["up"] = {"vendor": SPOKEN[dialect], "base_url": url, "api_key": "env:UP"}
     with Outputs(CANARIES) as outputs:
         async with running_gateway(document, environment={"UP": PROVIDER_KEY}) as gateway:

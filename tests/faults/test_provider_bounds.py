@@ -207,6 +207,7 @@ async def test_p12_and_p13_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     async with Upstream() as upstream:
         document = settings(upstream)
         document["providers"]["up"]["api_key"] = "env:UP"
+        document["breakers"] = {"enabled": False}
         async with child_gateway(document) as child:
             await child.stub.Complete(ask(PROMPT))
             for what, (streaming, script, most_bytes) in MEMORY.items():

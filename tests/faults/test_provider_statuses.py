@@ -149,7 +149,7 @@ async def test_p16_and_p17_another_key_is_used_at_once_and_goes_first_from_then_
     streaming: bool, status: int, fields: dict[str, str], reason: str
 ) -> None:
     script = refusing(PROVIDER_KEY, script=refusal(status, problem(**fields)))
-    async with Upstream(script) as upstream, keyed(upstream, keys=2) as it:
+    async with Upstream(script) as upstream, keyed(upstream, keys=2, max_attempts=2) as it:
         first = await it.call(streaming=streaming)
         later = [await it.call(streaming=streaming) for _ in range(2)]
         [line] = it.logged("key set aside")
@@ -168,7 +168,7 @@ async def test_p16_and_p17_another_key_is_used_at_once_and_goes_first_from_then_
 async def test_p16_and_p17_all_keys_are_refused(
     streaming: bool, status: int, fields: dict[str, str], reason: str
 ) -> None:
-    async with Upstream(refusal(status, problem(**fields))) as upstream, keyed(upstream, keys=2) as it:
+    async with Upstream(refusal(status, problem(**fields))) as upstream, keyed(upstream, keys=2, max_attempts=2) as it:
         ended = await it.call(streaming=streaming)
         again = await it.call(streaming=streaming)
         assert [line["key_id"] for line in it.logged("key set aside")] == ["key-1", "key-2", "key-1"]
@@ -222,7 +222,7 @@ async def test_p18_a_model_of_the_catalogue_is_unknown(streaming: bool, model: s
 
 async def test_p18_the_alarm_is_raised_even_where_another_target_answers() -> None:
     targets = [{"provider": "up", "model": "gone"}, {"provider": "up", "model": "fake-1"}]
-    async with Upstream(HELLO) as upstream, keyed(upstream, models={"m": {"targets": targets}}) as it:
+    async with Upstream(HELLO) as upstream, keyed(upstream, models={"m": {"targets": targets}}, max_attempts=2) as it:
         upstream.then(refusal(404))
         ended = await it.call(streaming=True, model="m")
         assert [line["model"] for line in it.logged(UNKNOWN)] == ["gone"]
