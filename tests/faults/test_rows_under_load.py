@@ -25,6 +25,9 @@ pytestmark = pytest.mark.slow
 FOR_S = 1.0
 CALLS = int(CALLS_PER_S * FOR_S)
 CLOCKS: dict[str, Any] = {"timeouts": {"first_token_s": FIRST_TOKEN_S}, "deadlines": {"unary_default_s": 6.0}}
+"""For faults that only a clock ends."""
+LATE = CALLS // 50
+"""Healthy answers that may meet that clock, too, on a busy machine."""
 
 
 async def end_of(it: Several, number: int, **options: Any) -> str:
@@ -50,8 +53,10 @@ async def ends_of(it: Several, **options: Any) -> Counter[str]:
 
 @rows([*AT_ONCE, *TIMED])
 async def test_another_target_answers_everybody(fault: Fault) -> None:
-    async with several(fault.script, HELLO, **CLOCKS) as it:
-        assert await ends_of(it) == {"hello": CALLS}
+    async with several(fault.script, HELLO, **(CLOCKS if fault in TIMED else {})) as it:
+        ended = await ends_of(it)
+        assert ended["hello"] >= CALLS - (LATE if fault in TIMED else 0)
+        assert set(ended) <= {"hello", "UPSTREAM_TIMEOUT"}
         if fault.verdict == "failure":
             assert it.breakers()["one"].state is State.OPEN
             assert it.asked()["one"] < CALLS
