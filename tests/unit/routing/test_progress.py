@@ -204,3 +204,29 @@ def test_the_page_has_the_table() -> None:
     again = {Again.NEVER: "no", Again.ONCE: "once", Again.WHILE_ALLOWED: "yes"}
     rows = {name: row for name, *row in told if name in ROWS}
     assert rows == {reason: [elsewhere[row.elsewhere], again[row.again]] for reason, row in ROWS.items()}
+
+
+def test_a_conflict_is_asked_again_where_it_was() -> None:
+    for seed in range(20):  # whatever the delays, which are drawn
+        tries = Progress((A, B), 3, RetryBudgets(), Backoff(Random(seed)))
+        tries.first()
+        assert tries.after(A, failure(Reason.UPSTREAM_RESET), LONG_S) == Step(B)
+        step = tries.after(B, failure(Reason.UPSTREAM_CONFLICT), LONG_S)
+        assert step is not None
+        assert step.target is B
+
+
+def test_a_conflict_does_not_go_to_a_larger_target() -> None:
+    small, large = (
+        Target(name, "simulator", "m", profile=Profile(context_token_count=size))
+        for name, size in (("small", 1000), ("large", 2000))
+    )
+    assert places(walked((small, large), failure(Reason.UPSTREAM_CONFLICT)))[1] == ("small", True)
+
+
+def test_a_wait_that_leaves_no_time_for_an_attempt_is_not_begun() -> None:
+    limited = failure(Reason.UPSTREAM_RATE_LIMITED, retry_after_s=2.0)
+    for left_s, waits in ((2.0 + MIN_ATTEMPT_S + 0.1, True), (2.0 + MIN_ATTEMPT_S - 0.1, False)):
+        tries = progress(A)
+        tries.first()
+        assert (tries.after(A, limited, left_s) is not None) is waits
