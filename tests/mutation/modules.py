@@ -11,9 +11,25 @@ BREAKER = (
     "tests/unit/attempts/test_breakers.py",
     "tests/unit/attempts/test_breaker_stage.py",
 )
-CALLS = (f"{UNIT}/test_routing.py", f"{UNIT}/test_failover.py", "tests/path/test_hedging.py")
+FAILOVER = tuple(f"{UNIT}/test_{name}.py" for name in ("failover", "takeover", "race", "plans"))
+CALLS = (
+    f"{UNIT}/test_routing.py",
+    f"{UNIT}/test_failover.py",
+    f"{UNIT}/test_takeover.py",
+    f"{UNIT}/test_race.py",
+    f"{UNIT}/test_plans.py",
+    f"{UNIT}/test_tables.py",
+    "tests/path/test_hedging.py",
+)
 """Whole calls through a gateway."""
-PLANS = (f"{UNIT}/test_failover.py", "tests/path/test_routing_settings.py")
+PLANS = (
+    f"{UNIT}/test_failover.py",
+    f"{UNIT}/test_takeover.py",
+    f"{UNIT}/test_race.py",
+    f"{UNIT}/test_plans.py",
+    f"{UNIT}/test_tables.py",
+    "tests/path/test_routing_settings.py",
+)
 ORDERS = (f"{UNIT}/test_order_edges.py", f"{UNIT}/test_order.py", f"{UNIT}/test_strategies.py")
 
 
