@@ -18,7 +18,6 @@ from llmgateway.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmgateway.v1 import error_pb2, status_pb2
 from llmgateway_server.admission.keys import new_key
 from llmgateway_server.core.secret import Secret
-from llmgateway_server.observe.log import LogSettings, configure
 from llmgateway_server.operators.examination import MAX_OUTPUT_TOKENS, REST_S
 from llmgateway_server.testing.clock import ManualClock
 from llmgateway_server.testing.gateway import SIMULATOR_ONLY, RunningGateway, running_gateway
@@ -99,7 +98,6 @@ async def test_who_did_it_is_in_the_log() -> None:
     key = new_key(Secret(""))
     document = {**SIMULATOR_ONLY, "auth": {"keys": [key_entry(key, roles=["operator"])]}}
     metadata = (("x-api-key", key.key.reveal()),)
-    configure(LogSettings())  # another test may have left a higher level
     with structlog.testing.capture_logs() as log:
         async with running_gateway(document) as gateway:
             call = admin(gateway).ResetMetrics(metrics_pb2.ResetMetricsRequest(), metadata=metadata)

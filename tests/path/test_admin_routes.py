@@ -16,7 +16,6 @@ from llmgateway.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmgateway.v1 import completion_pb2, embedding_pb2, error_pb2, message_pb2, routing_pb2, status_pb2
 from llmgateway_server.admission.keys import new_key
 from llmgateway_server.core.secret import Secret
-from llmgateway_server.observe.log import LogSettings, configure
 from llmgateway_server.testing.clock import ManualClock
 from llmgateway_server.testing.gateway import SIMULATOR_ONLY, RunningGateway, running_gateway
 from llmgateway_server.testing.upstream import Upstream, answer, json_answer
@@ -184,7 +183,6 @@ async def test_breakers_of_nobody() -> None:
 
 
 async def test_a_target_that_is_switched_off_gets_no_calls() -> None:
-    configure(LogSettings())  # another test may have left a higher level
     with structlog.testing.capture_logs() as log:
         async with running_gateway(TWO) as gateway:
             off = await admin(gateway).SetTargetEnabled(switch("one", "chat"))
