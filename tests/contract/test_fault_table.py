@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fault_table.py"
 
 
@@ -18,6 +20,17 @@ def test_the_table_is_fresh() -> None:
         [sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_row_is_without_its_tests() -> None:
+    """Those of providers, and of callers who leave or hurry, also with several targets and with 200 calls a second."""
+    told = re.findall(r"^\| ([PCI]\d+) \| (`test_.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    files = {row: set(re.findall(r"`(test_\w+\.py)`", tests)) for row, tests in told}
+    providers, callers = [f"P{number}" for number in range(1, 35)], [f"C{number}" for number in range(1, 21)]
+    assert [row for row in files if row[0] in "PC"] == providers + callers
+    for row in (*providers, *callers[:4]):
+        assert files[row] & {"test_failover_rows.py", "test_nemesis.py"}, row
+        assert files[row] & {"test_rows_under_load.py", "test_nemesis.py"}, row
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ Each stands for the many forms of its row that `test_provider_*.py` try at a sin
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -23,8 +25,10 @@ from llmgateway_server.testing.upstream import (
     event,
     hang,
     head,
+    json_answer,
     raw,
     reset,
+    stream,
 )
 from tests.faults.provider_answers import problem, refusal
 from tests.faults.provider_kit import EVENTS_HEAD, JSON_HEAD, by_kind, whole
@@ -83,8 +87,13 @@ def flood(begin: Step, piece: bytes) -> list[Step]:
     return [begin, repeat]
 
 
-def both(stream: list[Step], unary: list[Step]) -> Step:
-    return by_kind(stream, unary)
+def both(streamed: list[Step], unary: list[Step]) -> Step:
+    return by_kind(streamed, unary)
+
+
+def _saying(text: str) -> dict[str, Any]:
+    """Returns a whole reply without figures."""
+    return {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
 
 
 def refused(row: str, status: int, reason: str, verdict: str = "failure", **headers: str) -> Fault:
@@ -186,6 +195,18 @@ AT_ONCE = [
     ),
 ]
 """Those that are known as soon as they arrive."""
+BLEMISHES: dict[str, Script] = {
+    "p27": both(stream(""), [json_answer(_saying(""))]),
+    "p28": both(
+        [*stream("hello"), *stream("more")[1:]],
+        [*whole(json.dumps(_saying("hello")).encode(), JSON_HEAD), raw(b"HTTP/1.1 200 OK\r\n")],
+    ),
+    "p30": both(
+        stream("hello", figures={"prompt_tokens": 10**12, "completion_tokens": -1}),
+        [json_answer({**_saying("hello"), "usage": {"prompt_tokens": -1, "completion_tokens": 10**12}})],
+    ),
+}
+"""Answers that are odd and none the less answers, by row."""
 
 
 def rows(faults: list[Fault], wanted: Callable[[Fault], bool] = lambda _fault: True) -> pytest.MarkDecorator:

@@ -14,6 +14,7 @@ from typing import Any
 from llmgateway.v1 import reply_pb2
 from llmgateway_server.attempts.breakers import BreakerView
 from llmgateway_server.core.clock import Clock
+from llmgateway_server.providers.wire.http1 import Http1Wire
 from llmgateway_server.testing.gateway import running_gateway
 from llmgateway_server.testing.upstream import MODEL, Script, Upstream, answer, stream
 from tests.faults.canary import Outputs
@@ -99,6 +100,12 @@ async def several(
         async with running_gateway(document, environment=environment, clock=clock) as gateway:
             yield Several(Keyed(gateway, outputs), upstreams)
         outputs.check(gateway)
+
+
+def use(it: Several, account: str, wire: Http1Wire) -> None:
+    """Gives an account another wire, which is closed with the gateway."""
+    provider: Any = it.keyed.gateway.app._providers[account]
+    provider._wire = wire
 
 
 def way_of(ended: Answered) -> list[tuple[str, str | None, str]]:

@@ -16,13 +16,13 @@ from llmgateway_server.providers.wire.http1 import Http1Wire
 from llmgateway_server.providers.wire.port import Origin, WireLimits
 from llmgateway_server.routing.cooldown import DEFAULT_S
 from llmgateway_server.testing.clock import ManualClock
-from llmgateway_server.testing.upstream import Script, Step, hang, json_answer, pause, stream
+from llmgateway_server.testing.upstream import Script, Step, hang, pause, stream
 from tests.contract.raw_server import Peer, RawServer
-from tests.faults.faulty import AT_ONCE, FIRST_TOKEN_S, TIMED, Fault, rows
+from tests.faults.faulty import AT_ONCE, BLEMISHES, FIRST_TOKEN_S, TIMED, Fault, rows
 from tests.faults.kit import BUSY, ask, failure_of, read_all, reason_of, until
 from tests.faults.provider_answers import Answered, problem, refusal
 from tests.faults.provider_kit import BOTH, OWN_WORK_S, UNAVAILABLE, by_kind
-from tests.faults.targets_kit import HELLO, PUBLIC, Several, several, told_way_of, way_of
+from tests.faults.targets_kit import HELLO, PUBLIC, several, told_way_of, use, way_of
 from tests.faults.test_provider_connect import FAILURES, NAME, ScriptedResolver, closed_port, named
 
 INVALID_ARGUMENT, EXHAUSTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -110,12 +110,6 @@ async def test_p4_another_target_answers_where_connecting_hangs(streaming: bool)
         ended = await it.call(streaming=streaming)
         assert it.verdict("one") == "failure"
     assert_answered_by_the_second(ended, "UPSTREAM_UNREACHABLE", None)
-
-
-def use(it: Several, account: str, wire: Http1Wire) -> None:
-    """Gives an account another wire, which is closed with the gateway."""
-    provider: Any = it.keyed.gateway.app._providers[account]
-    provider._wire = wire
 
 
 @rows(AT_ONCE, lambda fault: fault.row in {"P7", "P9", "P16", "P19", "P24", "P25", "P27"})
@@ -241,23 +235,7 @@ async def test_p20_a_conflict_is_asked_once_more_and_nowhere_else(streaming: boo
     assert way_of(stays) == [("one", "UPSTREAM_CONFLICT", "C0")] * 2
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(
-            by_kind(
-                stream("hello", figures={"prompt_tokens": 10**12, "completion_tokens": -1}),
-                json_answer({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}),
-            ),
-            id="p30",
-        ),
-        pytest.param(by_kind([*stream("hello"), *stream("more")[1:]], HELLO), id="p28"),
-        pytest.param(
-            by_kind(stream(""), json_answer({"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]})),
-            id="p27",
-        ),
-    ],
-)
+@pytest.mark.parametrize("script", [pytest.param(script, id=row) for row, script in BLEMISHES.items()])
 @BOTH
 async def test_an_answer_with_a_blemish_is_an_answer(streaming: bool, script: Script) -> None:
     async with several(script, refusal(500)) as it:
@@ -295,6 +273,14 @@ async def test_another_key_goes_before_another_target(streaming: bool, status: i
     assert ended.text == "hello"
     assert [each["key_id"] for each in ended.attempts] == ["key-1", "key-2", "key-1"]
     assert way_of(ended) == [("one", reason, "C0"), ("one", reason, "C0"), ("two", None, "CU")]
+
+
+@BOTH
+async def test_p16_bad_keys_do_not_use_up_the_attempts_of_a_call(streaming: bool) -> None:
+    async with several(refusal(401), HELLO, keys={"one": 2}, max_attempts=2) as it:
+        ended = await it.call(streaming=streaming)
+    assert ended.text == "hello"
+    assert way_of(ended) == [("one", "PROVIDER_AUTH_FAILED", "C0"), ("two", None, "CU")]
 
 
 @BOTH
@@ -351,6 +337,23 @@ async def test_p26_a_request_that_breaks_its_readers_is_asked_of_two(streaming: 
         assert sum(view.failures for view in it.breakers().values()) == 1
     assert (ended.code, ended.record["reason"]) == (UNAVAILABLE, "UPSTREAM_ERROR")
     assert way_of(ended) == [("one", "UPSTREAM_ERROR", "C0"), ("two", "UPSTREAM_ERROR", "C0")]
+
+
+@BOTH
+async def test_p26_a_request_that_breaks_two_keys_of_one_account_is_not_asked_with_a_third(streaming: bool) -> None:
+    async with several(refusal(500), keys={"one": 2}) as it:
+        ended = await it.call(streaming=streaming)
+        assert it.breakers()["one"].failures == 1
+    assert [each["key_id"] for each in ended.attempts] == ["key-1", "key-2"]
+    assert way_of(ended) == [("one", "UPSTREAM_ERROR", "C0")] * 2
+
+
+@BOTH
+async def test_p26_a_request_that_breaks_one_key_is_no_poison(streaming: bool) -> None:
+    """The same key at the same target again shows nothing: the target may be down."""
+    async with several(refusal(500)) as it:
+        ended = await it.call(streaming=streaming)
+    assert way_of(ended) == [("one", "UPSTREAM_ERROR", "C0")] * 3
 
 
 @BOTH

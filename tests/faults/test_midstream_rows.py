@@ -187,10 +187,12 @@ async def test_p7_where_nobody_is_left_the_caller_keeps_what_it_has(routing: dic
 
 @POLICIES
 async def test_p15_a_request_that_is_refused_is_not_taken_over(routing: dict[str, Any]) -> None:
+    """The caller, whom another one has served, is told why that one stopped and not that its request is at fault."""
     async with several(cut_after("once "), refusal(400), HELLO) as it:
         ended = await it.call(streaming=True, routing=routing)
         assert it.asked()["three"] == 0
-    assert ended.text == "once "
+    assert (ended.code, ended.text) == (UNAVAILABLE, "once ")
+    assert ended.record["reason"] == "UPSTREAM_STREAM_INTERRUPTED"
     assert way_of(ended)[-1] == ("two", "UPSTREAM_REJECTED_REQUEST", "C0")
 
 

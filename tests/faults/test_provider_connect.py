@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 import threading
@@ -45,9 +46,14 @@ def port_of(upstream: Upstream) -> int:
     return int(upstream.base_url.rpartition(":")[2].partition("/")[0])
 
 
+@functools.cache
 def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Returns a port that refuses connections. It stays bound, and nobody listens, so that nobody else gets it."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    port = int(bound.getsockname()[1])
+    bound.detach()
+    return port
 
 
 @BOTH

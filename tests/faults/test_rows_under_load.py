@@ -11,14 +11,17 @@ import pytest
 
 from llmgateway.fold import fold
 from llmgateway_server.attempts.breaker import State
-from llmgateway_server.testing.upstream import Script, hang
-from tests.faults.faulty import AT_ONCE, FIRST_TOKEN_S, TIMED, Fault, rows
+from llmgateway_server.providers.wire.http1 import Http1Wire
+from llmgateway_server.providers.wire.port import Origin, WireLimits
+from llmgateway_server.testing.upstream import STREAM_HEAD, Script, Step, delta, event, hang
+from tests.contract.raw_server import Peer, RawServer
+from tests.faults.faulty import AT_ONCE, BLEMISHES, FIRST_TOKEN_S, TIMED, Fault, for_ever, rows
 from tests.faults.kit import ask, reason_of, until
 from tests.faults.load_kit import CALLS_PER_S, offered
 from tests.faults.provider_answers import refusal
-from tests.faults.provider_kit import said
-from tests.faults.targets_kit import HELLO, PUBLIC, Several, several
-from tests.faults.test_provider_connect import closed_port
+from tests.faults.provider_kit import by_kind, said
+from tests.faults.targets_kit import HELLO, PUBLIC, Several, several, use
+from tests.faults.test_provider_connect import FAILURES, ScriptedResolver, closed_port, named
 
 pytestmark = pytest.mark.slow
 
@@ -30,14 +33,14 @@ LATE = CALLS // 50
 """Healthy answers that may meet that clock, too, on a busy machine."""
 
 
-async def end_of(it: Several, number: int, **options: Any) -> str:
+async def end_of(it: Several, number: int, timeout: float | None = None, **options: Any) -> str:
     """Makes a call and returns the text of its answer, or the reason why there is none."""
-    stub = it.keyed.gateway.stub
+    stub, request = it.keyed.gateway.stub, ask(model=PUBLIC, **options)
     try:
         if number % 2:
-            reply = await stub.Complete(ask(model=PUBLIC), **options)
+            reply = await stub.Complete(request, timeout=timeout)
         else:
-            messages = stub.StreamComplete(ask(model=PUBLIC), **options)
+            messages = stub.StreamComplete(request, timeout=timeout)
             reply = fold([each async for message in messages for each in message.events])
     except grpc.aio.AioRpcError as error:
         return reason_of(error) or error.code().name
@@ -68,6 +71,58 @@ async def test_p1_another_target_answers_everybody_where_connections_are_refused
     async with several(f"http://127.0.0.1:{closed_port()}/v1", HELLO) as it:
         assert await ends_of(it) == {"hello": CALLS}
         assert it.breakers()["one"].state is State.OPEN
+
+
+async def test_p2_another_target_answers_everybody_where_the_name_does_not_resolve() -> None:
+    resolver = ScriptedResolver(0)
+    resolver.says = FAILURES["no such name"]
+    async with several("http://provider.test/v1", HELLO) as it:
+        use(it, "one", named(resolver))
+        assert await ends_of(it) == {"hello": CALLS}
+        assert it.breakers()["one"].state is State.OPEN
+    assert 0 < len(resolver.questions) < CALLS
+
+
+async def test_p3_another_target_answers_everybody_where_tls_cannot_be_trusted() -> None:
+    async def plain(peer: Peer) -> None:
+        await peer.reader.read(65536)
+        await peer.send(b"HTTP/1.1 400 no\r\n\r\n")
+
+    async with RawServer(plain) as server, several(f"https://127.0.0.1:{server.port}/v1", HELLO) as it:
+        assert await ends_of(it) == {"hello": CALLS}
+        assert it.breakers()["one"].state is State.OPEN
+        assert 0 < server.accepted < CALLS
+
+
+async def test_p4_another_target_answers_everybody_where_connecting_hangs() -> None:
+    async with RawServer(Peer.gone) as server, several(f"https://127.0.0.1:{server.port}/v1", HELLO) as it:
+        origin = Origin("https", "127.0.0.1", server.port)
+        use(it, "one", Http1Wire(origin, limits=WireLimits(connect_timeout_s=0.2)))
+        assert await ends_of(it) == {"hello": CALLS}
+        assert it.breakers()["one"].state is State.OPEN
+
+
+@pytest.mark.parametrize("script", [pytest.param(script, id=row) for row, script in BLEMISHES.items()])
+async def test_an_answer_with_a_blemish_is_an_answer_to_everybody(script: Script) -> None:
+    async with several(script, refusal(500)) as it:
+        ended = await ends_of(it)
+        assert ended.total() == CALLS
+        assert set(ended) <= {"hello", ""}
+        assert it.asked() == {"one": CALLS, "two": 0}
+        assert it.breakers()["one"].state is State.CLOSED
+
+
+async def test_p29_streams_without_end_are_cut_off_for_everybody() -> None:
+    endless: list[Step] = [STREAM_HEAD, for_ever(event(delta("x" * 1000)))]
+    async with several(by_kind(endless, HELLO), refusal(500)) as it:
+        ended = await ends_of(it, max_output_tokens=100)
+        assert ended["hello"] == CALLS // 2
+        assert {text.strip("x") for text in ended} == {"", "hello"}
+        assert it.asked() == {"one": CALLS, "two": 0}
+        assert it.breakers()["one"].state is State.CLOSED
+        for received in it.upstreams["one"].requests:
+            if received.body.get("stream"):  # the others' connections are kept
+                await received.gone.wait()
 
 
 @pytest.mark.parametrize(

@@ -11,23 +11,22 @@ BREAKER = (
     "tests/unit/attempts/test_breakers.py",
     "tests/unit/attempts/test_breaker_stage.py",
 )
-FAILOVER = tuple(f"{UNIT}/test_{name}.py" for name in ("failover", "takeover", "race", "plans"))
 CALLS = (
     f"{UNIT}/test_routing.py",
     f"{UNIT}/test_failover.py",
     f"{UNIT}/test_takeover.py",
     f"{UNIT}/test_race.py",
     f"{UNIT}/test_plans.py",
-    f"{UNIT}/test_tables.py",
     "tests/path/test_hedging.py",
 )
 """Whole calls through a gateway."""
+RINGS = "tests/path/test_request_path.py"
+"""Their steps by name, and why each stands where it does."""
 PLANS = (
     f"{UNIT}/test_failover.py",
     f"{UNIT}/test_takeover.py",
     f"{UNIT}/test_race.py",
     f"{UNIT}/test_plans.py",
-    f"{UNIT}/test_tables.py",
     "tests/path/test_routing_settings.py",
 )
 ORDERS = (f"{UNIT}/test_order_edges.py", f"{UNIT}/test_order.py", f"{UNIT}/test_strategies.py")
@@ -55,10 +54,12 @@ def _unit(*names: str) -> tuple[str, ...]:
 MODULES = (
     Module("breaker", "attempts/breaker.py", BREAKER),
     Module("breaker", "attempts/breakers.py", BREAKER),
-    Module("breaker", "attempts/breaker_stage.py", BREAKER),
+    Module("breaker", "attempts/breaker_stage.py", (*BREAKER, RINGS)),
     Module("breaker", "attempts/per_target.py", BREAKER),
     Module(
-        "failover", "routing/tries.py", (*_unit("progress", "shares", "failover"), "tests/properties/test_retry.py")
+        "failover",
+        "routing/tries.py",
+        (*_unit("progress", "shares", "plans", "failover"), "tests/properties/test_retry.py"),
     ),
     Module(
         "failover", "routing/progress.py", (*_unit("progress", "shares", "failover"), "tests/properties/test_retry.py")
@@ -71,7 +72,7 @@ MODULES = (
     Module("failover", "routing/hedge_terms.py", (*_unit("shares"), *CALLS)),
     Module("failover", "routing/hedge.py", (*_unit("shares"), *CALLS[1:])),
     Module("failover", "routing/midstream.py", (*_unit("midstream"), *CALLS)),
-    Module("failover", "routing/failover.py", (*_unit("midstream"), *CALLS)),
+    Module("failover", "routing/failover.py", (*_unit("midstream"), RINGS, *CALLS)),
     Module("strategies", "routing/plan.py", (*PLANS, *CALLS[:1])),
     Module("strategies", "routing/eligible.py", (*_unit("eligible"), *ORDERS[:1])),
     Module("strategies", "routing/affinity.py", (*_unit("affinity"), *ORDERS[:1])),

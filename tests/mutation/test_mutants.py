@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.mutation.modules import MODULES
 from tests.mutation.mutants import mutants_of
+from tests.mutation.runner import PACKAGE, ROOT
 
 
 def faults(source: str) -> set[str]:
@@ -52,3 +54,10 @@ def test_each_mutant_has_one_fault_and_leaves_the_source_as_it_was() -> None:
         compile(mutant.tree, "m.py", "exec")
         other = mutant.tree.body[2 - mutant.line]
         assert (other.lineno, mutant.key) == (3 - mutant.line, ("m.py", mutant.was, mutant.becomes))
+
+
+def test_every_module_and_every_test_of_the_list_is_there() -> None:
+    """What is not there is left out when mutants run, and would be missed by nobody."""
+    modules = {ROOT / "server" / PACKAGE / each.path for each in MODULES}
+    tests = {ROOT / name for each in MODULES for name in each.tests}
+    assert [path for path in sorted(modules | tests) if not path.is_file()] == []

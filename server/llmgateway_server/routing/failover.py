@@ -16,7 +16,7 @@ from typing import Self
 from llmgateway_server.attempts.breakers import Breakers
 from llmgateway_server.core.calls import Attempt, AttemptRecord, Call
 from llmgateway_server.core.clock import Clock
-from llmgateway_server.core.errors import GatewayError, UpstreamError
+from llmgateway_server.core.errors import GatewayError, RequestError, UpstreamError
 from llmgateway_server.core.events import Finished, has_content
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.reply import Batch, OpenAttempt, Opened
@@ -34,7 +34,7 @@ from llmgateway_server.routing.retry_budget import RetryBudgets
 from llmgateway_server.routing.shares import set_share
 from llmgateway_server.routing.standing import Standings
 from llmgateway_server.routing.switches import Switches
-from llmgateway_server.routing.tries import Elsewhere, row_of
+from llmgateway_server.routing.tries import STOP, Elsewhere, row_of
 
 AT_ONCE_S = 0.1
 """Cool-downs that end so close to each other end together."""
@@ -95,6 +95,8 @@ class _FailoverReply:
         self._going_on: GoingOn | None = None
         self._refusal: GatewayError | None = None
         """Why the last attempt failed that reached a provider."""
+        self._break: GatewayError | None = None
+        """Why the last stream broke of which the caller has a part."""
         self._delivered: Delivered | None = None
         """What the caller has; kept only for who wants broken streams taken over."""
         self._held: Batch = []
@@ -137,7 +139,14 @@ class _FailoverReply:
     async def __anext__(self) -> Batch:
         while True:
             try:
-                batch = await self._read()
+                batch = await (self._reading or await self._begin()).read()
+            except StopAsyncIteration:
+                if self._finished:
+                    raise
+                await self._failed(
+                    UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="reply without its last event")
+                )
+                continue
             except GatewayError as error:
                 await self._failed(error)
                 continue
@@ -150,15 +159,6 @@ class _FailoverReply:
                 self._spoke = self._begun = True
                 batch, self._held = self._held, []
             return self._handed_on(batch)
-
-    async def _read(self) -> Batch:
-        reading = self._reading or await self._begin()
-        try:
-            return await reading.read()
-        except StopAsyncIteration:
-            if self._finished:
-                raise
-            raise UpstreamError(Reason.UPSTREAM_STREAM_INTERRUPTED, detail="reply without its last event") from None
 
     def _handed_on(self, batch: Batch) -> Batch:
         if self._reading is not None:
@@ -247,6 +247,8 @@ class _FailoverReply:
             if is_poison(self._call.attempts, self._routes.standings):
                 return None
             return self._progress.after(record.target, failure, remaining_s)
+        if self._spoke:
+            self._break = failure
         broke = failure.reason in BROKE if self._spoke else row_of(failure).elsewhere is Elsewhere.ANY
         if not broke or self._delivered is None or not may_go_on(self._call, self._delivered):
             return None
@@ -261,10 +263,16 @@ class _FailoverReply:
         return self._call.deadline.remaining_s(self._routes.clock.monotonic_s())
 
     def _last_word(self, failure: GatewayError) -> GatewayError:
-        """Returns what the caller is told: what a provider said rather than our breakers."""
+        """Returns what the caller is told: what a provider said rather than our breakers.
+
+        Where the request was refused by the one that was to take over a stream, it is why the stream broke: the request
+        was good enough for the one before, and what was sent may hold more than the caller asked for.
+        """
         if failure.reason is not Reason.CIRCUIT_OPEN:
             self._refusal = failure
         told = self._refusal or failure
+        if self._break is not None and isinstance(told, UpstreamError | RequestError) and row_of(told) is STOP:
+            told = self._break
         if self._begun and told.reason is Reason.UPSTREAM_RESET:  # for the caller, who has a part of the reply
             told.reason = Reason.UPSTREAM_STREAM_INTERRUPTED
         if told.reason is Reason.UPSTREAM_RATE_LIMITED and self._call.plan is not None:

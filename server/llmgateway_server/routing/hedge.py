@@ -57,6 +57,8 @@ class Race:
         return await self._winner.read()
 
     async def close(self, error: BaseException | None) -> None:
+        for runner in self._runners:  # all first: a second cancel of the caller must leave none of them running
+            runner.cancel()
         for runner in self._runners:
             await runner.stop()
 
@@ -127,11 +129,16 @@ class _Runner:
             raise item
         return item
 
+    def cancel(self) -> None:
+        """Cancels the attempt, once: another cancel would break into what it does to let everything go."""
+        if self._task is not None and not self._task.cancelling():
+            self._task.cancel()
+
     async def stop(self) -> None:
         """Cancels the attempt and waits until everything of it is let go."""
         if self._task is None:
             return
-        self._task.cancel()
+        self.cancel()
         await asyncio.wait({self._task})  # a cancel of the caller ends this wait, and is not taken for the task's own
         if self.begun.done() and not self.begun.cancelled():
             self.begun.exception()  # it was somebody's to know, and nobody is left

@@ -2,7 +2,8 @@
 
 After a failure before the first content, in this order:
 
-1. the same target at once, with another key of its account, where the key was refused;
+1. the same target at once, with another key of its account, where the key was refused; not as the last attempt of the
+   call while there is a target that nobody has tried: an account may have more bad keys than a call has attempts;
 2. the next target of the plan that nobody has tried, at once, where the reason lets another one serve the call;
 3. a target that was tried, after a delay: full jitter, not before its Retry-After, out of its retry budget;
 4. nothing: the failure is the caller's.
@@ -24,6 +25,8 @@ from llmgateway_server.routing.tries import Again, Elsewhere, row_of
 
 MIN_ATTEMPT_S = 1.0
 """Least time that must be left for another attempt, beyond its delay."""
+MAX_TOKENS = "maxTokens"
+"""The slot of an error with the context that a provider names for its model."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -90,7 +93,7 @@ class Progress:
         self.fell(target, failure)
         if not self._may_begin(remaining_s):
             return None
-        if isinstance(failure, UpstreamError) and failure.another_key:
+        if isinstance(failure, UpstreamError) and failure.another_key and not self._is_last_for_others():
             return self._begin(Step(target))
         return self._begin_other(target, failure) or self._begin_again(target, failure, remaining_s)
 
@@ -104,6 +107,10 @@ class Progress:
     def _may_begin(self, remaining_s: float) -> bool:
         """Tells whether there are attempts and time left; a call's first attempt needs no time that we know of."""
         return self._attempts < self._max_attempts and (not self._attempts or remaining_s >= MIN_ATTEMPT_S)
+
+    def _is_last_for_others(self) -> bool:
+        """Tells whether only one attempt is left and there is an untried target for it."""
+        return self._attempts == self._max_attempts - 1 and next(self._others(), None) is not None
 
     def _others(self) -> Iterator[Target]:
         """Yields the untried targets that may still be asked."""
@@ -151,7 +158,7 @@ class Progress:
     def _begin_other(self, target: Target, failure: GatewayError) -> Step | None:
         elsewhere = row_of(failure).elsewhere
         for other in self._others():
-            if elsewhere is Elsewhere.ANY or (elsewhere is Elsewhere.LARGER and _takes_more(other, target)):
+            if elsewhere is Elsewhere.ANY or (elsewhere is Elsewhere.LARGER and _takes_more(other, target, failure)):
                 return self._begin_at(other)
         return None
 
@@ -183,6 +190,9 @@ class Progress:
         return self._begin(best)
 
 
-def _takes_more(other: Target, than: Target) -> bool:
-    most, had = other.profile.context_token_count, than.profile.context_token_count
+def _takes_more(other: Target, than: Target, failure: GatewayError) -> bool:
+    """Tells whether a target is known to take more input; what the provider says of itself goes before profiles."""
+    told = failure.slots.get(MAX_TOKENS, "")
+    had = int(told) if told.isdecimal() else than.profile.context_token_count
+    most = other.profile.context_token_count
     return most is not None and had is not None and most > had

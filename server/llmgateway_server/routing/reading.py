@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from llmgateway_server.core.calls import Attempt, AttemptRecord, Outcome
 from llmgateway_server.core.errors import GatewayError
@@ -24,8 +24,8 @@ class Reading(Protocol):
         """Begins. Errors of the attempt come from here or from `read`; it has then ended."""
         ...
 
-    async def read(self) -> Batch:
-        """Returns the next batch.
+    def read(self) -> Coroutine[Any, Any, Batch]:
+        """Returns the next batch, once it is awaited.
 
         Raises:
             StopAsyncIteration: there is none.
@@ -72,19 +72,20 @@ class Direct:
             self._learn()
             raise
 
-    async def read(self) -> Batch:
+    def read(self) -> Coroutine[Any, Any, Batch]:
         if self._reply is None:
             raise StopAsyncIteration
-        return await self._reply.__anext__()
+        return self._reply.__anext__()
 
     async def close(self, error: BaseException | None) -> None:
         if not self._runs:
             return
         try:
-            with suppress(GatewayError):
-                await self._opened.__aexit__(
-                    type(error) if error is not None else None, error, error.__traceback__ if error else None
-                )
+            await self._opened.__aexit__(
+                type(error) if error is not None else None, error, error.__traceback__ if error else None
+            )
+        except GatewayError:
+            pass
         finally:
             self._learn()
 

@@ -22,7 +22,7 @@ from llmgateway_server.routing.settings import RoutingSettings
 from llmgateway_server.routing.standing import ANSWERS, FAILURES, Standing, Standings
 from llmgateway_server.routing.strategies import latency
 from llmgateway_server.routing.strategies.balanced import balanced
-from llmgateway_server.routing.strategies.contenders import TIER_QUALITY, TIER_RANKS, Words
+from llmgateway_server.routing.strategies.contenders import TIER_QUALITY, TIER_RANKS, Field, Words
 from llmgateway_server.routing.strategies.cost import cost_optimized, cost_priority_round_robin, rates_for
 from llmgateway_server.routing.strategies.latency import latency_optimized
 from llmgateway_server.routing.strategies.names import Strategy
@@ -307,6 +307,18 @@ def test_two_signs_of_code_are_code(sign: str) -> None:
     assert complexity_of(asked(f"{sign} {other}")) == pytest.approx(0.4, abs=0.01)
     assert complexity_of(asked(sign)) < 0.01
     assert complexity_of(asked(sign, other)) == pytest.approx(0.03, abs=0.01)  # one in each text is none
+
+
+def test_the_front_is_the_first_ones_by_priority_with_what_is_known_of_them() -> None:
+    rig = Rig(*(target(name, priority=at) for name, at in (("c", 2), ("a", 0), ("b", 1), ("d", 3))))
+    rig.failed(rig.targets[2], times=3)
+    front = Field(rig.targets).front(rig.standings, 2)
+    assert [each.target.provider for each in front] == ["a", "b"]
+    assert [each.standing.consecutive_failures for each in front] == [0, 3]
+    whole = {each.target: each for each in rig.contenders()}
+    for each in front:
+        same = whole[each.target]
+        assert (each.quality, each.tier_rank, each.seed) == (same.quality, same.tier_rank, same.seed)
 
 
 def test_tables_of_words_do_not_shrink() -> None:

@@ -46,6 +46,13 @@ def test_a_plan_says_why() -> None:
     assert run.call.plan.strategy == "priority"
 
 
+def test_a_small_model_tells_those_left_out_in_their_configured_order() -> None:
+    last, first = (Target(name, "simulator", "x", priority=at, enabled=False) for name, at in (("y", 2), ("z", 1)))
+    run = Tried(A, B, C, last, first)
+    assert planned(run) is None
+    assert told(run)[3:] == [("y", False, "disabled"), ("z", False, "disabled")]
+
+
 def open_circuit(run: Tried, place: Target) -> None:
     for _ in range(5):
         breaker = run.routes.breakers.of(place)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from llmgateway_server.core.calls import Attempt, AttemptRecord, Call, CallScope, Deadline
+from llmgateway_server.core.calls import Attempt, AttemptRecord, Call, CallScope, Deadline, Outcome
 from llmgateway_server.core.errors import GatewayError, RequestError, UpstreamError
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import CompleteRequest, Operation
@@ -71,7 +71,7 @@ def test_each_row(reason: Reason) -> None:
     alone = walked((A,), failure(reason))
     beside = walked((A, B), failure(reason))
     assert (alone[1] is not None) is (row.again is not Again.NEVER)
-    expected = {Elsewhere.ANY: "b", Elsewhere.LARGER: None, Elsewhere.NONE: "a" if alone[1] else None}[row.elsewhere]
+    expected = "b" if row.elsewhere is Elsewhere.ANY else "a" if alone[1] else None
     assert (beside[1].target.provider if beside[1] else None) == expected
 
 
@@ -103,11 +103,45 @@ def test_too_long_a_request_goes_to_a_larger_target_alone() -> None:
     assert places(walked((small, same), failure(Reason.CONTEXT_LENGTH_EXCEEDED))) == [("small", False), None]
 
 
+@pytest.mark.parametrize(
+    ("had", "told", "most", "goes"),
+    [
+        (8000, "", 16_000, True),
+        (None, "", 16_000, False),
+        (None, "8000", 16_000, True),
+        (200_000, "8000", 16_000, True),
+        (8000, "16000", 16_000, False),
+        (8000, "8000", None, False),
+        (8000, "some", 16_000, True),
+    ],
+)
+def test_what_a_provider_says_of_its_context_goes_before_its_profile(
+    had: int | None, told: str, most: int | None, goes: bool
+) -> None:
+    first, second = (
+        Target(name, "simulator", "m", profile=Profile(context_token_count=size))
+        for name, size in (("a", had), ("b", most))
+    )
+    too_long = failure(Reason.CONTEXT_LENGTH_EXCEEDED, slots={"maxTokens": told})
+    assert places(walked((first, second), too_long))[1] == (("b", False) if goes else None)
+
+
 def test_another_key_is_the_same_target_at_once() -> None:
     refused = failure(Reason.PROVIDER_AUTH_FAILED)
     refused.another_key = True
     steps = walked((A, B), refused, failure(Reason.PROVIDER_AUTH_FAILED))
     assert places(steps) == [("a", False), ("a", False), ("b", False)]
+
+
+def test_an_account_with_more_bad_keys_than_attempts_does_not_keep_a_call_from_another() -> None:
+    refused = failure(Reason.PROVIDER_AUTH_FAILED)
+    refused.another_key = True
+    assert places(walked((A, B), refused, refused)) == [("a", False), ("a", False), ("b", False)]
+    assert places(walked((A, B), refused, most=2)) == [("a", False), ("b", False)]
+    assert places(walked((A,), refused, refused)) == [("a", False)] * 3
+    alone = Progress((A, B), 2, RetryBudgets(), Backoff(Random(1)), lambda target: target is not B)
+    alone.first()
+    assert alone.after(A, refused, LONG_S) == Step(A)
 
 
 def test_an_open_circuit_is_no_attempt() -> None:
@@ -123,6 +157,10 @@ def test_nothing_begins_without_time() -> None:
     tries = progress(A, B)
     tries.first()
     assert tries.after(A, failure(), MIN_ATTEMPT_S - 0.01) is None
+    passed_over = progress(A, B)
+    passed_over.first()
+    # Nothing was begun yet, and a call's first attempt needs no time that we know of.
+    assert passed_over.after(A, failure(Reason.CIRCUIT_OPEN), MIN_ATTEMPT_S - 0.01) == Step(B)
     tries = progress(A, B)
     tries.first()
     assert tries.after(A, failure(), MIN_ATTEMPT_S) == Step(B)
@@ -148,6 +186,39 @@ def test_an_empty_budget_is_told() -> None:
     assert told.slots["retrySuppressed"] == "true"
 
 
+def test_the_others_are_those_for_whom_attempts_are_left() -> None:
+    for most, counts in ((3, [2, 1, 0]), (2, [1, 0])):
+        tries = progress(A, B, C, most=most)
+        tries.first()
+        found = [tries.others]
+        for failed in (A, B)[: most - 1]:
+            tries.after(failed, failure(), LONG_S)
+            found.append(tries.others)
+        assert found == counts
+
+
+@pytest.mark.parametrize(
+    ("reason", "spoke", "usable", "tokens", "goes", "suppressed"),
+    [
+        (Reason.UPSTREAM_STALLED, True, True, CAPACITY, True, None),
+        (Reason.UPSTREAM_STALLED, False, True, CAPACITY, False, None),
+        (Reason.UPSTREAM_OVERLOADED, False, True, CAPACITY, True, None),
+        (Reason.UPSTREAM_OVERLOADED, True, False, CAPACITY, False, None),
+        (Reason.UPSTREAM_OVERLOADED, True, True, RETRY_COST - 1, False, "true"),
+    ],
+)
+def test_who_goes_on_with_its_own_stream(  # noqa: PLR0917  # the columns of the table
+    reason: Reason, spoke: bool, usable: bool, tokens: int, goes: bool, suppressed: str | None
+) -> None:
+    budgets, broke = RetryBudgets(), failure(reason)
+    budgets.of(A).tokens = tokens
+    tries = Progress((A,), 3, budgets, Backoff(Random(1)), lambda _: usable)
+    tries.first()
+    step = tries.onward(A, broke, LONG_S, spoke=spoke)
+    assert step == (Step(A, again=True) if goes else None)
+    assert broke.slots.get("retrySuppressed") == suppressed
+
+
 def record(number: int, target: Target, status: int = 500, key: str = "") -> AttemptRecord:
     return AttemptRecord(number, target, reason=Reason.UPSTREAM_ERROR, http_status=status, key_id=key)
 
@@ -160,6 +231,18 @@ def test_poison() -> None:
     assert not is_poison([record(1, A), record(2, A)], standings)  # a retry at the same place shows nothing
     assert not is_poison([record(1, A), record(2, B, status=502)], standings)
     assert not is_poison([record(1, A), record(2, Target("b", "openai", "chat"))], standings)
+
+
+def test_poison_is_told_from_targets_that_failed_before() -> None:
+    """Their failures in a row must be those of the two attempts, whether these were at one target or at two."""
+    standings = Standings(ManualClock())
+    two_targets, two_keys = [record(1, A), record(2, B)], [record(1, A, key="key-1"), record(2, A, key="key-2")]
+    found = []
+    for failing in (B, A, A, A):
+        standings.began(failing)
+        standings.ended(AttemptRecord(1, failing, Outcome.FAILED, Reason.UPSTREAM_ERROR), streamed=True)
+        found.append((is_poison(two_targets, standings), is_poison(two_keys, standings)))
+    assert found[1:] == [(True, True), (False, True), (False, False)]
 
 
 def attempt(*, streaming: bool) -> Attempt:
@@ -176,6 +259,7 @@ def usual(first_s: float, samples: float) -> Figures:
     ("streaming", "others", "remaining_s", "known", "share_s", "fair"),
     [
         (True, 0, 60.0, None, float("inf"), True),
+        (False, 0, 60.0, None, float("inf"), True),
         (True, 2, 60.0, None, 20.0, False),
         (True, 1, 60.0, None, 30.0, True),
         (True, 2, 9.0, usual(0.5, 10), 3.0, False),

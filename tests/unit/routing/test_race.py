@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from tests.unit.routing.failover_world import (
     A,
     Act,
     B,
+    C,
     Script,
     Tried,
     error,
@@ -98,6 +99,19 @@ async def test_two_failures_are_one_failure_of_the_race() -> None:
     assert run.in_flight == [0] * 4
 
 
+async def test_after_a_race_both_may_be_asked_again() -> None:
+    again: list[list[Act]] = [[error(Reason.UPSTREAM_RESET)], ANSWER]
+    run = await raced("ab", a=again, b=[[error(Reason.UPSTREAM_TLS)]])
+    assert (run.error, run.tried) == (None, ["a", "b", "a"])
+
+
+async def test_of_two_failures_that_of_a_provider_counts() -> None:
+    """A conflict goes nowhere else, whatever a breaker says of the other one."""
+    again: list[list[Act]] = [[error(Reason.UPSTREAM_CONFLICT)], ANSWER]
+    run = await raced("ab", targets=(A, B, C), a=again, b=[[error(Reason.CIRCUIT_OPEN)]], c=[ANSWER])
+    assert (run.error, run.tried) == (None, ["a", "b", "a"])
+
+
 async def test_a_winner_without_an_end_is_a_failure() -> None:
     run = await raced("ab", a=[[text("hi")]], b=[ANSWER])
     assert run.reason is Reason.UPSTREAM_STREAM_INTERRUPTED
@@ -138,3 +152,56 @@ async def test_who_leaves_a_race_cancels_both() -> None:
             await reading
     assert sorted(run.script.closed) == [("a", Reason.CANCELLED), ("b", Reason.CANCELLED)]
     assert run.in_flight == [0] * 4
+
+
+class Lingering(Gated):
+    """Attempts that need a while to let everything go."""
+
+    def __init__(self, clock: ManualClock, **acts: list[list[Act]]) -> None:
+        super().__init__(clock, **acts)
+        self.leaving: list[str] = []
+        self.let_go = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self, attempt: Attempt) -> AsyncIterator[Reply]:
+        try:
+            async with super().open(attempt) as reply:
+                yield reply
+        except asyncio.CancelledError:
+            self.leaving.append(attempt.target.provider)
+            await self.let_go.wait()
+            self.closed.append((attempt.target.provider, None))
+            raise
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_who_is_cancelled_twice_leaves_no_attempt_running_and_breaks_into_none() -> None:
+    run = Tried(wishes=RoutingOptions(hedge=HedgePolicy(0.0)))
+    script = run.script = Lingering(run.clock, a=[ANSWER], b=[ANSWER])
+    run.stage.open_attempt = script.open
+    reading = asyncio.create_task(run.run())
+    try:
+        await until(lambda: len(script.began) == 2)
+        reading.cancel()
+        await until(lambda: len(script.leaving) == 2)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    finally:
+        script.let_go.set()
+    await until(lambda: run.in_flight == [0] * 4)
+    assert sorted(name for name, reason in script.closed if reason is None) == ["a", "b"]
+
+
+async def test_the_error_of_a_race_is_that_of_the_attempt_that_ended_it() -> None:
+    """Though the other one began after it."""
+    refused = error(Reason.UPSTREAM_REJECTED_REQUEST, http_status=400)
+    run = await raced("a", a=[[refused]], b=[ANSWER])
+    assert (run.reason, run.tried) == (Reason.UPSTREAM_REJECTED_REQUEST, ["a", "b"])
+    assert run.error is not None
+    assert (run.error.slots["provider"], run.error.slots["model"]) == ("a", "a-1")

@@ -12,7 +12,14 @@ from llmgateway_server.core.calls import Attempt, AttemptRecord, Call, CallScope
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.money import Price
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.requests import CompleteRequest, EmbedRequest, HedgePolicy, Operation, Request
+from llmgateway_server.core.requests import (
+    CompleteRequest,
+    EmbedRequest,
+    HedgePolicy,
+    Operation,
+    Request,
+    RoutingOptions,
+)
 from llmgateway_server.core.targets import Target
 from llmgateway_server.routing import backoff, cooldown, hedge, hedge_terms, progress, retry_budget, shares
 from llmgateway_server.routing.backoff import Backoff
@@ -97,13 +104,14 @@ class Terms:
         self.terms = HedgeTerms(self.standings, self.budgets)
 
     def delay_s(self, policy: HedgePolicy | None) -> float | None:
-        asked = CompleteRequest("m", [])
-        asked.routing.hedge = policy
+        asked = CompleteRequest("m", [], routing=RoutingOptions(hedge=policy))
         return self.terms.delay_s(call(asked), A, self.clock.monotonic_s())
 
-    def allows(self, other: Target, policy: HedgePolicy | None, request: Request | None = None) -> bool:
+    def allows(
+        self, other: Target, policy: HedgePolicy | None, request: CompleteRequest | EmbedRequest | None = None
+    ) -> bool:
         asked = request or CompleteRequest("m", [])
-        asked.routing.hedge = policy
+        asked.routing = RoutingOptions(hedge=policy)
         return self.terms.allow(call(asked), other, A)
 
 

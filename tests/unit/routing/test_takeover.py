@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from llmgateway_server.core.calls import Call
+from llmgateway_server.core.errors import CallEndedError
 from llmgateway_server.core.events import (
     Event,
     PartFinished,
@@ -24,6 +25,7 @@ from llmgateway_server.core.requests import (
 )
 from llmgateway_server.routing.midstream import Delivered, GoingOn, may_go_on
 from tests.unit.routing.failover_world import (
+    ANSWER,
     END,
     START,
     A,
@@ -80,6 +82,38 @@ async def test_the_soonest_of_all_limits_is_told_and_not_the_last() -> None:
     run = await Tried(**acts).run()
     assert run.error is not None
     assert run.error.retry_after_s == pytest.approx(60.0, abs=1.0)
+
+
+async def test_who_may_not_take_over_is_not_what_the_caller_is_told() -> None:
+    """Neither its refusal nor its name, but what broke the stream; a caller who ends the call is told that."""
+    breaks: list[Act] = [*ANSWER[:2], error(Reason.UPSTREAM_STALLED)]
+    wishes = RoutingOptions(mid_stream_policy=MidStreamPolicy.CONTINUE)
+    for reason, told in (
+        (Reason.UPSTREAM_REJECTED_REQUEST, Reason.UPSTREAM_STALLED),
+        (Reason.CONTENT_POLICY, Reason.UPSTREAM_STALLED),
+        (Reason.UPSTREAM_TLS, Reason.UPSTREAM_TLS),
+    ):
+        run = await Tried(wishes=wishes, a=[breaks], b=[[error(reason)]]).run()
+        assert (run.tried, run.reason) == (["a", "b"], told)
+        assert run.error is not None
+        assert run.error.slots["provider"] == ("a" if told is Reason.UPSTREAM_STALLED else "b")
+    over = CallEndedError(Reason.DEADLINE_EXCEEDED)
+    run = await Tried(wishes=wishes, a=[breaks], b=[[over]]).run()
+    assert run.error is over
+
+
+@pytest.mark.parametrize(("apart_s", "told_s"), [(0.05, 60.05), (0.15, 60.0)])
+async def test_limits_that_end_together_are_one(apart_s: float, told_s: float) -> None:
+    """Then it is the word of the target that failed last, to the letter."""
+    limits = {"a": 60.0, "b": 60.0 + apart_s}
+    acts: dict[str, Any] = {
+        name: [[error(Reason.UPSTREAM_RATE_LIMITED, retry_after_s=limit_s)]] for name, limit_s in limits.items()
+    }
+    run = Tried(**acts)
+    run.clock.advance = lambda seconds: None  # type: ignore[method-assign]
+    await run.run()
+    assert run.error is not None
+    assert run.error.retry_after_s == pytest.approx(told_s, abs=0.001)
 
 
 async def test_a_whole_reply_is_not_taken_over() -> None:
