@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from typing import Any
 import grpc
 import pytest
 
+from llmgateway import Client, GatewayError, NotFound
 from llmgateway.v1 import completion_pb2, message_pb2
 from llmgateway.v1.llm_gateway_service_pb2_grpc import LlmGatewayServiceStub
-from tests.e2e.kit import Served, command, run, serving, write_config
+from tests.e2e.kit import EXIT_S, READY_S, Served, command, environment, run, serving, write_config
 
 pytestmark = pytest.mark.e2e
 
@@ -102,11 +104,11 @@ def test_a_file_is_checked_and_shown_with_what_the_environment_changes(tmp_path:
 
 
 def test_a_variable_that_means_nothing_here_is_warned_of_once(tmp_path: Path) -> None:
-    with serving(tmp_path, ENABLE_LLM_CACHING="true", GEMINI_API_KEY="sk-canary") as served:
+    with serving(tmp_path, ENABLE_LLM_CACHING="true", OPENAI_ORGANIZATION="org-canary") as served:
         warnings = [line for line in served.errors if "not understood yet" in line]
     assert len(warnings) == 1
     assert "ENABLE_LLM_CACHING" in warnings[0]
-    assert "GEMINI_API_KEY" in warnings[0]
+    assert "OPENAI_ORGANIZATION" in warnings[0]
     assert "canary" not in "".join(served.errors)
 
 
@@ -122,6 +124,65 @@ def test_an_address_in_use_is_explained(gateway: Served) -> None:
     assert done.returncode == 1
     assert f"cannot listen on {gateway.address}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_gateway_serves_while_the_disk_of_its_log_and_records_is_full(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/socket"
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = subprocess.Popen(
+            command("serve", "--listen", address), stdin=subprocess.DEVNULL, stdout=full, stderr=full, env=environment()
+        )
+        try:
+            with Client(address, timeout=EXIT_S) as client:
+                until_there(client, process)
+                assert client.complete(messages="hi").text == "You said: hi"
+                with pytest.raises(NotFound):
+                    client.complete("gpt-99", "hi")  # is logged, too
+                assert client.complete(messages="hi").text == "You said: hi"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(EXIT_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until_there(client: Client, process: subprocess.Popen[bytes]) -> None:
+    """Waits until a gateway of which nothing can be read answers."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        assert process.poll() is None, "the gateway has ended"
+        try:
+            client.health(timeout=1)
+        except GatewayError:
+            assert time.monotonic() < deadline, "the gateway does not serve"
+            time.sleep(0.05)
+        else:
+            return
+
+
+def test_serve_says_everything_as_json(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "log: {format: text}")
+    arguments = command("serve", "--config", str(config), "--listen", "127.0.0.1:0", "--json")
+    process = subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()
+    )
+    assert process.stderr is not None
+    try:
+        told: list[dict[str, Any]] = []
+        while not told or told[-1]["event"] != "ready":
+            told.append(json.loads(process.stderr.readline()))
+        address = told[-1]["address"]
+        assert (told[-1]["level"], told[-1]["plaintext"]) == ("info", False)
+        taken = run(command("serve", "--config", str(config), "--listen", address, "--json"))
+        error = json.loads(taken.stderr)["error"]
+        assert (taken.returncode, error["reason"], error["code"]) == (1, "START", "UNAVAILABLE")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(EXIT_S) == 0
+        assert [json.loads(line)["event"] for line in process.stderr] == ["stopped"]
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 @contextmanager

@@ -204,12 +204,29 @@ def test_sigint_in_a_pipe_says_so_as_json(used: Served) -> None:
         ("llmgateway --help | true", {"141"}),
         (f"llmgateway complete '{SLOW}' hi --stream | head -c 4", {"141"}),
         ("llmgateway version > /dev/full", {"1"}),
+        ("llmgateway demo > /dev/full", {"1"}),
     ],
 )
 def test_output_that_nobody_takes(used: Served, line: str, codes: set[str]) -> None:
     done = shell(f'{line}; echo " code ${{PIPESTATUS[0]}}"', LLMGATEWAY_TARGET=used.address)
     assert done.stdout.split()[-1] in codes
     assert done.stderr == ("" if "full" not in line else "llmgateway: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("llmgateway complete hi -v", 0),
+        ("llmgateway complete nobody hi", 3),
+        ("llmgateway complete nobody hi --json", 3),
+        ("llmgateway complete hi --no-such-option", 2),
+        ("llmgateway serve --listen nowhere", 2),
+        ("llmgateway version > /dev/full", 1),
+    ],
+)
+def test_a_full_disk_behind_standard_error_changes_no_exit_code(used: Served, line: str, code: int) -> None:
+    done = shell(f"{line} 2> /dev/full", LLMGATEWAY_TARGET=used.address)
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
 import socket
 import time
@@ -164,7 +166,7 @@ async def test_a_taken_port_is_one_readable_line(tmp_path: Path) -> None:
             _, errors = await process.communicate()
     assert process.returncode == 1
     lines = [line for line in errors.decode().splitlines() if line.startswith("llmgateway: ")]
-    assert lines == [f"llmgateway: cannot listen on {address}"]
+    assert lines == [f"llmgateway: cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}"]
     assert "Traceback" not in errors.decode()
     # The library may add a line of its log; nothing else is said.
     assert len([line for line in errors.decode().splitlines() if "add_port.cc" not in line]) == 1, errors.decode()

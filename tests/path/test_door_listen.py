@@ -84,6 +84,13 @@ async def test_what_is_no_socket_stays(tmp_path: Path, kind: str) -> None:
     assert os.path.lexists(path)
 
 
+async def test_a_socket_in_a_folder_that_is_not_there_is_explained(tmp_path: Path) -> None:
+    listen = f"unix:{tmp_path}/none/s"
+    with pytest.raises(OSError, match=f"^cannot listen on {listen}: No such file or directory$"):
+        async with door({"server": {"listen": listen}}):
+            pass
+
+
 @pytest.mark.parametrize(
     "listen",
     [

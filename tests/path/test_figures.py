@@ -75,6 +75,16 @@ async def test_top_models_have_all_their_figures() -> None:
     assert metrics.calls.average_time_to_first_token_ms > 0
 
 
+async def test_top_models_name_none_that_callers_invent() -> None:
+    refused = json_answer({"error": {"message": "invalid model ID", "code": "model_not_supported"}}, 400)
+    async with Upstream(refused) as upstream, running_gateway(settings(upstream)) as gateway:
+        for number in range(20):
+            await failing(gateway, model=f"up/invented-{number}")
+        await gateway.stub.Complete(ask(model=CHAT))
+        metrics = await gateway.stub.Metrics(status_pb2.MetricsRequest())
+    assert [(each.model, each.call_count) for each in metrics.top_models] == [("unknown", 20), (CHAT, 1)]
+
+
 @pytest.mark.parametrize(
     ("failures", "status"),
     [

@@ -46,6 +46,9 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=0, max=64, help="Processes that serve the address together. Default: as configured, 1.")
     ] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write the log, and a failure, as JSON on standard error.")
+    ] = False,
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 
@@ -53,7 +56,7 @@ def serve(
     """
     from llmgateway_server.cli.serve import run
 
-    sys.exit(run(_settings(config, listen, insecure=insecure, workers=workers), os.environ))
+    run(_settings(config, listen, insecure=insecure, workers=workers), os.environ, as_json=as_json)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -68,7 +68,9 @@ def show(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    as_json: Annotated[bool, typer.Option("--json", help="Changes nothing, it is JSON anyway.")] = False,  # noqa: ARG001
+) -> None:
     """Print the JSON Schema of the file, for editors."""
     from llmgateway_server.config.schema import schema_text
 
@@ -76,8 +78,14 @@ def schema() -> None:
 
 
 @app.command()
-def example() -> None:
+def example(as_json: JsonOption = False) -> None:
     """Print a file with every setting, its default, and what it is for."""
+    from llmgateway_server.cli.remote import write_json
     from llmgateway_server.config.example import example_text
+    from llmgateway_server.config.yaml_file import parse
 
-    typer.echo(example_text(), nl=False)
+    text = example_text()
+    if as_json:
+        write_json(parse(text, "example"), sys.stdout)
+    else:
+        typer.echo(text, nl=False)

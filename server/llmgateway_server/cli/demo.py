@@ -32,8 +32,8 @@ async def _demo(console: Console) -> int:
     began = time.monotonic()
     app = App(from_environment({}, "127.0.0.1:0"), {}, records_stream=io.StringIO())
     address = await app.start()
-    console.print(f"[bold]LLM Gateway[/bold] serves on {address} after {time.monotonic() - began:.2f} s\n")
     try:
+        console.print(f"[bold]LLM Gateway[/bold] serves on {address} after {time.monotonic() - began:.2f} s\n")
         async with grpc.aio.insecure_channel(address) as channel:
             stub = llm_gateway_service_pb2_grpc.LlmGatewayServiceStub(channel)
             await _unary(console, stub)

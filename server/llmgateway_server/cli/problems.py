@@ -59,7 +59,7 @@ class Problem(Exception):
     """A command cannot do what it was asked for; what calls the commands tells it and ends with its code.
 
     Attributes:
-        reason: a value of the contract's `ErrorReason`, or `USAGE`, `CONFIGURATION`, `CANCELLED`, `OUTPUT`.
+        reason: a value of the contract's `ErrorReason`, or `USAGE`, `CONFIGURATION`, `START`, `CANCELLED`, `OUTPUT`.
         code: name of the gRPC status code that fits.
         message: for people, without what stands in other fields.
         exit_code: of the command.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from llmgateway_server.app import App
+from llmgateway_server.cli.problems import EXIT_FAILED, Problem, misconfigured
 from llmgateway_server.config.environment import not_understood
 from llmgateway_server.config.load import ConfigError
 from llmgateway_server.config.settings import Settings
@@ -18,41 +20,55 @@ from llmgateway_server.workers.supervisor import StartError, Supervisor
 __all__ = ["run", "run_loop"]
 
 
-def run(settings: Settings, environment: Mapping[str, str]) -> int:
-    """Serves until SIGTERM or SIGINT and returns the exit code.
+def run(settings: Settings, environment: Mapping[str, str], *, as_json: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT.
 
-    0 after a clean stop, 1 when it could not start, 2 for the configuration.
+    Args:
+        settings: of the gateway.
+        environment: where secret references look.
+        as_json: every line on standard error is a JSON object, whatever `log.format` says.
+
+    Raises:
+        Problem: it cannot start.
     """
+    if as_json:
+        told = settings.log.model_copy(update={"format": "json"})
+        settings = settings.model_copy(update={"log": told})
     log.configure(settings.log)
     if unknown := not_understood(environment):
         log.logger("config").warning("environment variables are not understood yet", names=unknown)
+
+    def announce(address: str) -> None:
+        (_announce_json if as_json else _announce)(address, exposed=settings.server.exposed)
+
     serve = _serve_with_workers if settings.server.workers > 1 else _serve
     try:
-        run_loop(serve(settings, environment))
+        run_loop(serve(settings, environment, announce))
     except ConfigError as error:
-        return _failed(error, 2)
+        raise misconfigured(error) from None
     except OSError as error:
-        return _failed(error, 1)
+        raise _not_started(error, EXIT_FAILED) from None
     except StartError as error:
-        return _failed(error, error.exit_code)
-    return 0
+        raise _not_started(error, error.exit_code) from None
 
 
-async def _serve(settings: Settings, environment: Mapping[str, str]) -> None:
+async def _serve(settings: Settings, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
     app = App(settings, environment)
     signals = _signals()
     address = await app.start()
     settle_memory()
-    _announce(settings, address)
+    announce(address)
     first = await signals.get()
     # Ctrl-C means a person at a terminal: there is no load balancer to wait for.
     delay_s = settings.server.drain_delay_s if first is signal.SIGTERM else 0.0
     await let_end(app, delay_s, signals.get())
 
 
-async def _serve_with_workers(settings: Settings, environment: Mapping[str, str]) -> None:
+async def _serve_with_workers(
+    settings: Settings, environment: Mapping[str, str], announce: Callable[[str], None]
+) -> None:
     signals = _signals()
-    await Supervisor(settings, environment).run(signals, lambda address: _announce(settings, address))
+    await Supervisor(settings, environment).run(signals, announce)
 
 
 def _signals() -> asyncio.Queue[signal.Signals]:
@@ -63,13 +79,19 @@ def _signals() -> asyncio.Queue[signal.Signals]:
     return signals
 
 
-def _announce(settings: Settings, address: str) -> None:
-    if settings.server.exposed:
+def _announce(address: str, *, exposed: bool) -> None:
+    if exposed:
         sys.stderr.write(f"llmgateway: WARNING: PLAINTEXT on {address}: keys and prompts can be read on the way\n")
     sys.stderr.write(f"llmgateway is serving on {address}\n")
     sys.stderr.flush()
 
 
-def _failed(error: Exception, exit_code: int) -> int:
-    sys.stderr.write(f"llmgateway: {error}\n")
-    return exit_code
+def _announce_json(address: str, *, exposed: bool) -> None:
+    """As `_announce`; `plaintext` says that keys and prompts can be read on the way."""
+    line = {"event": "ready", "level": "warning" if exposed else "info", "address": address, "plaintext": exposed}
+    sys.stderr.write(json.dumps(line) + "\n")
+    sys.stderr.flush()
+
+
+def _not_started(error: Exception, exit_code: int) -> Problem:
+    return Problem("START", "UNAVAILABLE", str(error), exit_code)

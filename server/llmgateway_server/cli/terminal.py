@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,15 +18,31 @@ PLAIN_COLUMNS = 80
 _CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
 
+class _Unfailing(io.TextIOWrapper):
+    """A text stream that loses what cannot be written, as on a full disk or where the reader is gone."""
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
 def prepare() -> None:
     """Makes the standard streams usable whatever they are.
 
     One that the caller closed becomes the null device, before a socket can get its number. What the locale cannot write
-    is written as an escape: an answer must not be lost for one sign.
+    is written as an escape: an answer must not be lost for one sign. Standard error fails nothing: a gateway must start
+    and a command must end with its own exit code while the disk of the log is full.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # open until the end
+    if sys.stderr is sys.__stderr__ and type(sys.stderr) is io.TextIOWrapper:
+        sys.stderr = _Unfailing(sys.stderr.buffer, sys.stderr.encoding, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

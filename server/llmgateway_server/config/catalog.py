@@ -31,29 +31,44 @@ def catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
     """
     if wrong := list(mistakes(settings, providers)):
         raise ConfigError("\n".join(f"{dotted(each.path)}: {each.text}" for each in wrong))
-    return _built(settings, providers, _brought(providers))
+    return _built(settings.models, settings.default_model, providers, _brought(providers))
 
 
-def mistakes(settings: Settings, providers: Mapping[str, Provider]) -> Iterator[Mistake]:
+def mistakes(
+    settings: Settings, providers: Mapping[str, Provider], *, others: Collection[str] = (), complete: bool = True
+) -> Iterator[Mistake]:
     """Yields what the catalogue cannot be made of.
 
     A model without targets is none that an account brings; a target's dialect is none that its vendor speaks; the
-    default model is none of the catalogue. The last is told only where the models themselves are good.
+    default model is none of the catalogue, nor one that has a mistake of its own.
 
     Args:
         settings: models and default model.
         providers: the accounts by name; targets of others are passed over, `consistency` tells them.
+        others: names of models about which something is told elsewhere; nothing more is told of them.
+        complete: whether `providers` are all. If not, whatever another account could bring is not missed.
     """
     brought = _brought(providers)
     known = {model.name for model in brought}
-    found = [each for name, model in settings.models.items() for each in _wrong(name, model, providers, known)]
-    yield from found
-    targets = (target for model in settings.models.values() for target in model.targets)
-    if settings.default_model and not found and all(target.provider in providers for target in targets):
-        try:
-            _built(settings, providers, brought).describe(settings.default_model)
-        except RequestError:
-            yield Mistake(("default_model",), f"there is no model {settings.default_model}")
+    looked_at = {name: model for name, model in settings.models.items() if name not in others}
+    wrong = {name: list(_wrong(name, model, providers, known)) for name, model in looked_at.items()}
+    for name, found in wrong.items():
+        if complete or looked_at[name].targets:
+            yield from found
+    if not settings.default_model or not complete:
+        return
+    good = {
+        name: model
+        for name, model in looked_at.items()
+        if not wrong[name] and all(target.provider in providers for target in model.targets)
+    }
+    excused = {*others}.union(*({name, *each.aliases} for name, each in settings.models.items() if name not in good))
+    if settings.default_model in excused:
+        return
+    try:
+        _built(good, settings.default_model, providers, brought).describe(settings.default_model)
+    except RequestError:
+        yield Mistake(("default_model",), f"there is no model {settings.default_model}")
 
 
 def price_from(settings: PriceSettings) -> Price:
@@ -82,12 +97,14 @@ def _wrong(
             yield Mistake((*path, "targets", at, "dialect"), text)
 
 
-def _built(settings: Settings, providers: Mapping[str, Provider], brought: Iterable[Model]) -> Catalog:
+def _built(
+    named: Mapping[str, ModelSettings], default: str, providers: Mapping[str, Provider], brought: Iterable[Model]
+) -> Catalog:
     known = {model.name: model for model in brought}
-    models = [*known.values(), *(_model(name, each, providers, known) for name, each in settings.models.items())]
+    models = [*known.values(), *(_model(name, each, providers, known) for name, each in named.items())]
     defaults = {}
-    if settings.default_model:
-        defaults[Operation.COMPLETE] = defaults[Operation.COUNT_TOKENS] = settings.default_model
+    if default:
+        defaults[Operation.COMPLETE] = defaults[Operation.COUNT_TOKENS] = default
     for model in models:
         for operation in model.operations:
             defaults.setdefault(operation, model.name)

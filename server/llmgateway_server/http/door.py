@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from contextlib import suppress
 
@@ -66,7 +67,9 @@ class HttpDoor:
         try:
             self._socket = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
         except OSError as error:
-            raise OSError(f"cannot listen on {settings.listen}") from error
+            # its own text repeats the address
+            cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            raise OSError(f"http.listen: cannot listen on {settings.listen}: {cause}") from error
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
         await server.startup(sockets=[self._socket])

@@ -75,6 +75,10 @@ class Counting:
         self._workers = self._family(metrics.WORKERS)
         self._worker_restarts = self._family(metrics.WORKER_RESTARTS)
 
+    def has_model(self, name: str) -> bool:
+        """Whether the catalogue has a public name, or a target written as `provider/model`."""
+        return name in self._models
+
     def call_began(self, call: Call) -> None:
         """Counts a call that entered the request ring; `call_ended` must follow."""
         self.open_streams += call.streaming

@@ -1,8 +1,8 @@
 """Figures of this process, kept in memory: totals, the last hour by minutes, the last month by hours and by days.
 
 Only the current minute is written to on the path of a call; it is merged into the longer stretches when it is over.
-Names come from callers: one that stands for no model is counted under `unknown`, and what exceeds the bound on names
-under `other`.
+Names come from callers: one that is not known to stand for a model is counted under `unknown`, and what exceeds the
+bound on names under `other`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from llmgateway_server.core.calls import AttemptRecord, Call, Outcome
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import GatewayError
 from llmgateway_server.core.events import Timings
-from llmgateway_server.core.reasons import Reason
 from llmgateway_server.observe import metrics
 from llmgateway_server.observe.counting import Changes, Counting
 
 MAX_NAMES = 200
-"""Most distinct models or providers per stretch of time."""
+"""Most distinct models or providers per stretch of time, and most pinned names that are known to stand for a model."""
 OTHER = metrics.OTHER
 UNKNOWN = "unknown"
-"""Calls at names that stand for no model: callers invent them, so they are not kept."""
+"""Calls at names that are not known to stand for a model: callers invent them, so they are not kept."""
 KEPT_MODELS = 50
 """Most distinct models per hour, the most used ones, once the minute is over: a month has 720 hours."""
 BUCKET_RATIO = 1.1
@@ -187,19 +186,6 @@ class Figures:
         self.models = dict(ranked[: KEPT_MODELS - 1]) | {OTHER: others}
 
 
-def _model_name(call: Call, error: GatewayError | None) -> str:
-    """Returns the name that a call is counted under.
-
-    A name in the form `provider/model` stands for a model as long as its provider, once asked, does not deny it.
-    """
-    model = call.resolved
-    if model is None:
-        return UNKNOWN
-    denied = not call.attempts or (error is not None and error.reason is Reason.MODEL_NOT_FOUND)
-    pinned = model.name.startswith(f"{model.targets[0].provider}/")
-    return UNKNOWN if pinned and denied else model.name
-
-
 S = TypeVar("S", bound=Sums)
 
 
@@ -238,6 +224,8 @@ class Statistics:
         self._clock = clock
         self._counting = counting or Counting()
         self._started_s = clock.monotonic_s()
+        self._answered: dict[str, None] = {}
+        """Pinned names at which a provider answered, the oldest first. Not a figure, so a reset leaves it."""
         self.reset()
 
     def reset(self) -> None:
@@ -272,7 +260,7 @@ class Statistics:
             cost += record.cost.total_nano_usd if record.cost else 0
             self._attempt_ended(figures, record)
         tokens = (input_tokens, output_tokens)
-        for sums in (figures.calls, named(figures.models, _model_name(call, error), Sums)):
+        for sums in (figures.calls, named(figures.models, self._model_name(call, outcome), Sums)):
             sums.add(outcome, timings.total_s, timings.time_to_first_token_s, tokens, cost)
 
     def refused(self, outcome: Outcome, latency_s: float, error: GatewayError | None) -> None:
@@ -357,6 +345,25 @@ class Statistics:
             self._consecutive_failures[provider] = self._consecutive_failures.get(provider, 0) + 1
         elif outcome is Outcome.SUCCEEDED:
             self._consecutive_failures[provider] = 0
+
+    def _model_name(self, call: Call, outcome: Outcome) -> str:
+        """Returns the name that a call is counted under.
+
+        A public name is one of the catalogue. A name in the form `provider/model` can be anything: it is known to stand
+        for a model where the catalogue has that target, or once its provider has answered with content. A provider
+        that fails, or refuses in whatever words, says nothing of it.
+        """
+        model = call.resolved
+        if model is None:
+            return UNKNOWN
+        name = model.name
+        if not name.startswith(f"{model.targets[0].provider}/") or self._counting.has_model(name):
+            return name
+        if outcome is Outcome.SUCCEEDED or any(each.time_to_first_token_s is not None for each in call.attempts):
+            self._answered[name] = None
+            if len(self._answered) > MAX_NAMES:
+                del self._answered[next(iter(self._answered))]
+        return name if name in self._answered else UNKNOWN
 
     def _current(self) -> Figures:
         """Returns the current minute, closing the one before when it is over."""

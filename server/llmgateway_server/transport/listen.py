@@ -77,7 +77,7 @@ class Reservation:
                 raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
         except OSError as error:
             self.close()
-            raise OSError(f"cannot listen on {listen}") from error
+            raise OSError(f"cannot listen on {listen}: {error.strerror}") from error
         self.address = f"{host}:{number}"
         """The address with the port that was bound."""
 
@@ -124,7 +124,7 @@ class UnixSocket:
         """Makes room for the file before the library binds it, and gives it its permissions from the first instant.
 
         Raises:
-            OSError: somebody listens there, or what is there is not a socket.
+            OSError: somebody listens there, what is there is not a socket, or nothing can be made there.
         """
         self._make_room()
         umask = os.umask(0o777 & ~self._mode)
@@ -146,6 +146,9 @@ class UnixSocket:
 
     def _make_room(self) -> None:
         """Removes a socket that a killed process left. The library would remove one that is in use, too."""
+        folder = self._path.parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OSError(os.strerror(errno.EACCES if folder.exists() else errno.ENOENT))
         try:
             found = self._path.lstat()
         except FileNotFoundError:

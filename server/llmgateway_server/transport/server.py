@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from llmgateway_server.transport import methods
 from llmgateway_server.transport.interceptors.status import Status
-from llmgateway_server.transport.listen import UNIX, UnixSocket, check, is_local
+from llmgateway_server.transport.listen import UNIX, Reservation, UnixSocket, check, is_local
 from llmgateway_server.transport.services.standard import HealthDoor, reflection_handlers
 from llmgateway_server.transport.tls import TlsSettings, credentials
 
@@ -151,6 +151,8 @@ class Server:
             with self._socket.binding() if self._socket is not None else nullcontext():
                 port = self._bind(listen)
         except RuntimeError as error:
+            if self._socket is None and self._settings.workers == 1:  # the address of several is held by their parent
+                Reservation(listen).close()  # says why: the library keeps it for itself
             raise OSError(f"cannot listen on {listen}") from error
         except OSError as error:
             raise OSError(f"cannot listen on {listen}: {error}") from error

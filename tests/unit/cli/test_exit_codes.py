@@ -97,7 +97,7 @@ def test_nobody_there() -> None:
     assert (error["reason"], error["code"]) == ("UNSPECIFIED", "UNAVAILABLE")
 
 
-@pytest.mark.parametrize("arguments", [["models", "-c"], ["path", "-c"], ["config", "show", "-c"]])
+@pytest.mark.parametrize("arguments", [["models", "-c"], ["path", "-c"], ["config", "show", "-c"], ["serve", "-c"]])
 def test_a_configuration_that_cannot_be_used(arguments: list[str], tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("recods: true\nlog:\n  level: loud\n", encoding="utf-8")
@@ -147,6 +147,8 @@ def test_mistakes_are_read_from_their_lines(text: str, found: tuple[Any, ...]) -
         (["keys", "new", "--json"], "", "key"),
         (["help", "exit-codes", "--json"], "", "130"),
         (["config", "show", "--json"], "", "server"),
+        (["config", "example", "--json"], "", "server"),
+        (["config", "schema", "--json"], "", "properties"),
         (["test-provider", "simulator", "--json"], "", "ok"),
     ],
 )
@@ -171,7 +173,7 @@ def test_the_path_as_json() -> None:
 
 
 def test_every_command_that_prints_a_result_has_json() -> None:
-    without = {"serve", "demo", "completion", "config schema", "config example", "config", "keys"}
+    without = {"demo", "completion", "config", "keys"}  # a show, a script, and two groups
     for name in [*command_names(), "config show", "config schema", "config example", "keys new", "keys hash"]:
         shown = RUNNER.invoke(app, [*name.split(), "--help"]).stdout
         assert ("--json" in shown) == (name not in without), name

@@ -110,7 +110,7 @@ def test_it_is_told_beside_what_is_malformed(tmp_path: Path) -> None:
     text = BROKEN + "timeouts:\n  idle_s: 0\nproviders_: 1\n"
     text = text.replace("model: gpt-4o}", "modle: gpt-4o}").replace("vendor: anthropic", "vendor: antropic")
     found = mistakes(tmp_path, text)
-    hidden = {20, 24}  # the catalogue is not looked at where its own sections are malformed
+    hidden = {20, 24}  # the malformed account may bring the one, and the other stands in a malformed model
     expected = [each for each in TOLD if int(each[0].split(":")[1]) not in hidden]
     expected.insert(8, ("gateway.yaml:14: providers.keys.vendor", "must be one of"))
     expected[11:11] = [
@@ -144,6 +144,48 @@ def test_what_does_not_fit_together_hides_nothing(tmp_path: Path) -> None:
 def test_a_default_model_that_is_none_is_told_where_it_was_set(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, "records: true", {"LLMGATEWAY__DEFAULT_MODEL": "gpt-99"})
     assert found == "LLMGATEWAY__DEFAULT_MODEL: default_model: there is no model gpt-99"
+
+
+MODELS = """\
+providers:
+  s: {vendor: simulator}
+models:
+  odd: {targets: [{provider: s, model: chat, weight: heavy}], aliases: [strange]}
+  lost: {aliases: [gone]}
+  far: {targets: [{provider: elsewhere, model: x}]}
+  spoken: {targets: [{provider: s, model: chat, dialect: latin}]}
+default_model: NAME
+"""
+WRONG_MODELS = [
+    ("gateway.yaml:4: models.odd.targets[0].weight", "must be"),
+    ("gateway.yaml:5: models.lost", "targets are needed"),
+    ("gateway.yaml:6: models.far.targets[0].provider", "there is no such provider"),
+    ("gateway.yaml:7: models.spoken.targets[0].dialect", "must be one of"),
+]
+
+
+@pytest.mark.parametrize("name", ["gpt-99", "s/", "elsewhere/x"])
+def test_a_default_model_that_is_none_is_told_beside_models_with_mistakes(tmp_path: Path, name: str) -> None:
+    found = mistakes(tmp_path, MODELS.replace("NAME", name))
+    assert_told(found, [*WRONG_MODELS, ("gateway.yaml:8: default_model", f"there is no model {name}")])
+
+
+@pytest.mark.parametrize("name", ["odd", "strange", "lost", "gone", "far", "spoken", "s-chat", "s/x"])
+def test_a_default_model_that_has_a_mistake_of_its_own_is_not_missed(tmp_path: Path, name: str) -> None:
+    assert_told(mistakes(tmp_path, MODELS.replace("NAME", name)), WRONG_MODELS)
+
+
+def test_what_a_malformed_account_could_bring_is_not_missed(tmp_path: Path) -> None:
+    text = MODELS.replace("NAME", "gpt-4o").replace("models:", "  o: {vendor: opnai}\nmodels:")
+    assert_told(
+        mistakes(tmp_path, text),
+        [
+            ("gateway.yaml:3: providers.o.vendor", "must be one of"),
+            ("gateway.yaml:5: models.odd.targets[0].weight", "must be"),
+            ("gateway.yaml:7: models.far.targets[0].provider", "there is no such provider"),
+            ("gateway.yaml:8: models.spoken.targets[0].dialect", "must be one of"),
+        ],
+    )
 
 
 @pytest.mark.parametrize("text", ["- x", "just text", "server: []", "providers: 5", "{5: 5}"])

@@ -17,6 +17,7 @@ from llmgateway_server.core.requests import CompleteRequest, Operation
 from llmgateway_server.core.targets import Model, Target
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.observe import log, records
+from llmgateway_server.observe.counting import Counting
 from llmgateway_server.observe.records import Records
 from llmgateway_server.observe.statistics import MAX_NAMES, OTHER, UNKNOWN, Period, Statistics, Tally
 from llmgateway_server.observe.trace import NoTracing
@@ -139,7 +140,8 @@ def test_names_are_bounded() -> None:
         ("", False, False, RequestError(Reason.MODEL_NOT_FOUND), UNKNOWN),
         ("p/gpt-99", True, True, UpstreamError(Reason.MODEL_NOT_FOUND), UNKNOWN),
         ("p/gpt-99", True, False, RequestError(Reason.UNSUPPORTED_OPTION), UNKNOWN),
-        ("p/m", True, True, UpstreamError(Reason.UPSTREAM_ERROR), "p/m"),
+        ("p/gpt-99", True, True, UpstreamError(Reason.UPSTREAM_REJECTED_REQUEST), UNKNOWN),
+        ("p/gpt-99", True, True, UpstreamError(Reason.UPSTREAM_UNREACHABLE), UNKNOWN),
         ("p/m", True, True, None, "p/m"),
         ("m", True, True, UpstreamError(Reason.MODEL_NOT_FOUND), "m"),
         ("m", True, False, RequestError(Reason.UNSUPPORTED_OPTION), "m"),
@@ -158,6 +160,48 @@ def test_invented_names_are_not_kept(
     figures = statistics.over(Period.ALL)
     assert {model: sums.count for model, sums in figures.models.items()} == {counted_under: 1}
     assert figures.calls.count == 1
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.CANCELLED, Outcome.SHED])
+def test_a_pinned_name_counts_once_its_provider_has_answered(outcome: Outcome) -> None:
+    statistics = Statistics(ManualClock())
+
+    def counted() -> dict[str, int]:
+        return {model: sums.count for model, sums in statistics.over(Period.ALL).models.items()}
+
+    ended(statistics, outcome, model="p/m")
+    assert counted() == {UNKNOWN: 1}
+    ended(statistics, model="p/m")
+    ended(statistics, outcome, model="p/m")
+    assert counted() == {UNKNOWN: 1, "p/m": 2}
+    statistics.reset()
+    ended(statistics, outcome, model="p/m")
+    assert counted() == {"p/m": 1}, "a reset forgets figures, not what is known"
+
+
+def test_content_that_breaks_off_shows_that_a_model_is_there() -> None:
+    each = call("p/m", Outcome.FAILED)
+    each.attempts[0].time_to_first_token_s = 0.1
+    statistics = Statistics(ManualClock())
+    statistics.call_ended(each, Outcome.FAILED, Timings(1.0, 0.1, 0.5), UpstreamError(Reason.UPSTREAM_RESET))
+    assert set(statistics.over(Period.ALL).models) == {"p/m"}
+
+
+def test_a_pinned_name_of_the_catalogue_always_counts() -> None:
+    statistics = Statistics(ManualClock(), Counting(["p"], [Model("public", (Target("p", "v", "m"),))]))
+    for name in ("p/m", "public", "p/gpt-99"):
+        ended(statistics, Outcome.FAILED, model=name)
+    assert set(statistics.over(Period.ALL).models) == {"p/m", "public", UNKNOWN}
+
+
+def test_what_is_known_of_pinned_names_is_bounded() -> None:
+    statistics = Statistics(ManualClock())
+    for number in range(MAX_NAMES + 1):
+        ended(statistics, model=f"p/m{number}")
+    statistics.reset()
+    for number in (0, 1, MAX_NAMES):
+        ended(statistics, Outcome.FAILED, model=f"p/m{number}")
+    assert set(statistics.over(Period.ALL).models) == {UNKNOWN, "p/m1", f"p/m{MAX_NAMES}"}
 
 
 async def test_records_are_one_line_each() -> None:

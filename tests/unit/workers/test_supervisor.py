@@ -101,7 +101,7 @@ async def test_an_address_in_use_ends_the_start_without_a_worker(section: str) -
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         parent = supervisor(**{section: {"listen": listen}})
-        with pytest.raises(OSError, match=f"cannot listen on {listen}"):
+        with pytest.raises(OSError, match=f"cannot listen on {listen}: Address already in use"):
             await parent.run(asyncio.Queue(), lambda _: None)
         assert not parent._workers
 
