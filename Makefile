@@ -127,6 +127,10 @@ generate: $(TEST) ## Generate stubs and descriptors from the protos, schema and 
 	@$(BIN)/python scripts/generate.py
 	@$(BIN)/python scripts/generate_config.py
 
+.PHONY: matrix
+matrix: $(TEST) ## Write docs/provider-matrix.md and docs/provider-errors.md from what calls show
+	@$(BIN)/python -m tests.matrix
+
 .PHONY: release-image
 release-image: $(TEST) ## Make the present protos the ones that later changes must not break
 	@$(BIN)/buf build protos --exclude-source-info -o protos/released.binpb

@@ -209,6 +209,9 @@ class App:
             raise
         self._not_ready = ""
         self._gate.start()
+        for provider in self._providers.values():
+            if isinstance(provider, HttpProvider):
+                provider.warm_up()
         self.checks.start()
         if self._export is not None:
             self._export.queue.start()

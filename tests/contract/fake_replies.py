@@ -42,6 +42,19 @@ REQUESTS: dict[Format, dict[str, Any]] = {
         "top_logprobs": 2,
     },
     "anthropic_messages": {"model": MODEL, "max_tokens": 4096, "messages": ASKED},
+    "bedrock_converse": {"model": MODEL, "messages": [{"role": "user", "content": [{"text": ASKED[0]["content"]}]}]},
+    "bedrock_llama": {"model": MODEL, "prompt": ASKED[0]["content"]},
+    "ollama_chat": {"model": MODEL, "messages": ASKED, "stream": False, "logprobs": True, "top_logprobs": 2},
+    "cohere_chat": {"model": MODEL, "messages": ASKED},
+    "gemini": {
+        "model": MODEL,
+        "contents": [{"role": "user", "parts": [{"text": ASKED[0]["content"]}]}],
+        "generationConfig": {
+            "responseLogprobs": True,
+            "logprobs": 2,
+            "thinkingConfig": {"includeThoughts": True},
+        },
+    },
 }
 """Requests that ask for everything a vendor shows only to those who ask."""
 
@@ -67,6 +80,7 @@ REPLIES: dict[str, FakeReply] = {
     "documents": FakeReply.of(FakeText("As the handbook says.", (DOCUMENT, PAGE))),
     "logprobs": FakeReply.of(FakeText("Hi 😀", logprobs=TOKENS)),
     "reasoning": FakeReply.of(FakeReasoning("Let me think… 21°", "c2lnbmVk"), "It is warm."),
+    "plan": FakeReply.of(FakeReasoning("I will look it up.", plan=True), FakeToolCall("call_1", "now")),
     "redacted": FakeReply.of(FakeReasoning("First."), FakeReasoning(redacted_data="c2VjcmV0"), "Done."),
     "call": FakeReply.of(FakeToolCall("call_1", "weather", '{"city":"Zürich","days":[1,2.5,null,true]}')),
     "call without arguments": FakeReply.of(FakeToolCall("call_1", "now")),

@@ -17,10 +17,17 @@ import grpc.aio
 import pytest
 
 from llmgateway.v1 import error_pb2
+from llmgateway_server.providers.dialects.aws_events import AwsEventDecoder
 from llmgateway_server.providers.vendors import VENDORS
 from llmgateway_server.providers.wire.port import Wire
-from llmgateway_server.testing.fake_provider import FakeReply
-from llmgateway_server.testing.fake_provider.endpoints import ENDPOINTS, Endpoint
+from llmgateway_server.testing.fake_provider import (
+    FORMATS,
+    FakeReply,
+    bedrock_converse,
+    bedrock_converse_frames,
+    cohere_chat,
+)
+from llmgateway_server.testing.fake_provider.endpoints import ENDPOINTS, MANNERS, Endpoint, endpoint_for
 from llmgateway_server.testing.fake_provider.frames import compact
 from llmgateway_server.testing.gateway import RunningGateway, running_gateway
 from llmgateway_server.testing.upstream import (
@@ -43,16 +50,36 @@ WORDS = "canary-provider-text-6a6a"
 """What providers say in heads, errors and bodies that cannot be read; where it is content it may reach the caller."""
 CANARIES = {"provider key": PROVIDER_KEY, "prompt": PROMPT, "provider's words": WORDS}
 
-SPOKEN = {dialect.name: vendor.name for vendor in VENDORS.values() for dialect in vendor.dialects}
-"""Dialects, and a vendor that speaks each."""
+WRAPPED = frozenset({"bedrock_llama"})
+"""Dialects whose events are wrapped, so that no test can look into them or change them."""
+SPOKEN: dict[str, str] = {
+    dialect.name: vendor.name
+    for vendor in reversed(list(VENDORS.values()))
+    for dialect in vendor.dialects
+    if dialect.name in FORMATS and dialect.name not in WRAPPED
+}
+"""Dialects that the fake provider speaks, and the first vendor of each."""
 BOTH = pytest.mark.parametrize("streaming", [True, False], ids=["stream", "unary"])
 UNAVAILABLE, FAILED_PRECONDITION = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION
+UNREAD = {"cohere_chat": cohere_chat.DONE}
+"""What a stream has behind its last event, and nobody waits for."""
 OWN_WORK_S = 0.05
 """What the gateway may add to a provider's time (docs/reliability.md)."""
 
 JSON_HEAD = {"content-type": "application/json"}
 EVENTS_HEAD = {"content-type": "text/event-stream"}
-STREAM_HEAD = head(200, {**EVENTS_HEAD, "transfer-encoding": "chunked", "x-words": WORDS})
+
+
+async def stream_head(exchange: Exchange) -> None:
+    """Begins a stream of the type that the path of the request is known for."""
+    path = exchange.received.path.partition("?")[0]
+    known = endpoint_for(path) or endpoint_for(path.removeprefix("/v1"))
+    stream_type = MANNERS[known[0].format].stream_type if known else EVENTS_HEAD["content-type"]
+    framing = {"content-type": stream_type, "transfer-encoding": "chunked"}
+    await head(200, {**framing, "x-words": WORDS})(exchange)
+
+
+STREAM_HEAD: Step = stream_head
 
 
 @dataclass(slots=True)
@@ -184,7 +211,8 @@ async def planted(upstream: Upstream | str, *, dialect: str = "openai_chat", **s
 
 def assert_planted(received: Received) -> None:
     """Holds that the canaries did go up, without which their absence would show nothing."""
-    assert PROVIDER_KEY in (received.headers.get("authorization", "") + received.headers.get("x-api-key", ""))
+    sent = (received.headers.get(name, "") for name in ("authorization", "x-api-key", "x-goog-api-key"))
+    assert PROVIDER_KEY in "".join(sent)
     assert PROMPT in str(received.body)
 
 
@@ -195,7 +223,8 @@ def by_kind(stream: Script, unary: Script) -> Step:
     """Plays one script for streams and another for unary calls."""
 
     async def step(exchange: Exchange) -> None:
-        script = stream if exchange.received.body.get("stream") else unary
+        asks = exchange.received.body.get("stream") or "stream" in exchange.received.path  # Google's says it there
+        script = stream if asks else unary
         for each in [script] if callable(script) else script:
             await each(exchange)
 
@@ -230,7 +259,16 @@ class _Tape:
 
 def frames_of(dialect: str, reply: FakeReply) -> list[bytes]:
     """Returns a stream of the dialect, one event each."""
-    return _endpoint(dialect).frames(reply, {"model": MODEL, "stream_options": {"include_usage": True}})
+    frames = _endpoint(dialect).frames(reply, {"model": MODEL, "stream_options": {"include_usage": True}})
+    return [frame for frame in frames if frame != UNREAD.get(dialect)]
+
+
+def rewritten(dialect: str, frame: bytes, said: bytes, instead: bytes) -> bytes:
+    """Returns an event that says something else; a binary one gets its length and checksums anew."""
+    if MANNERS[_endpoint(dialect).format].stream_type != bedrock_converse.EVENT_STREAM:
+        return frame.replace(said, instead)
+    [(name, payload)] = AwsEventDecoder().feed(frame)
+    return bedrock_converse_frames.event(name.decode(), payload.replace(said, instead))
 
 
 def body_of(dialect: str, reply: FakeReply) -> bytes:

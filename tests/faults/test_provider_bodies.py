@@ -19,6 +19,7 @@ from tests.faults.provider_kit import (
     by_kind,
     frames_of,
     planted,
+    rewritten,
     said,
     whole,
 )
@@ -160,7 +161,7 @@ async def test_p14_half_a_surrogate_pair_is_a_replacement_character(streaming: b
     reply = FakeReply.of(FakeText("before-X-after"))
     async with Upstream() as upstream, planted(upstream, dialect=dialect) as it:
         for name, (escaped, text) in HALVES.items():
-            frames = [frame.replace(b"-X-", escaped) for frame in frames_of(dialect, reply)]
+            frames = [rewritten(dialect, frame, b"-X-", escaped) for frame in frames_of(dialect, reply)]
             body = body_of(dialect, reply).replace(b"-X-", escaped)
             upstream.then(by_kind([STREAM_HEAD, *map(chunk, frames), END], whole(body, JSON_HEAD)))
             ended = await it.call(streaming=streaming)

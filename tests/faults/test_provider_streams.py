@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from llmgateway_server.testing.fake_provider import FakeError, FakeReply, FakeToolCall, Format, errors
+from llmgateway_server.testing.fake_provider import FakeError, FakeReply, FakeToolCall, Format
+from llmgateway_server.testing.fake_provider.endpoints import MANNERS
 from llmgateway_server.testing.upstream import (
     END,
     Exchange,
@@ -222,10 +223,19 @@ ANTHROPIC_ERRORS = {
     "authentication_error": ("PROVIDER_AUTH_FAILED", PRECONDITION),
     "never heard of": ("UPSTREAM_ERROR", UNAVAILABLE),
 }
+BEDROCK_ERRORS = {
+    "InternalServerException": ("UPSTREAM_ERROR", UNAVAILABLE),
+    "ModelStreamErrorException": ("UPSTREAM_ERROR", UNAVAILABLE),
+    "ServiceUnavailableException": ("UPSTREAM_OVERLOADED", UNAVAILABLE),
+    "ThrottlingException": ("UPSTREAM_RATE_LIMITED", EXHAUSTED),
+    "AccessDeniedException": ("PROVIDER_AUTH_FAILED", PRECONDITION),
+    "NeverHeardOfException": ("UPSTREAM_ERROR", UNAVAILABLE),
+}
 ERRORS: dict[Format, dict[str, tuple[str, grpc.StatusCode]]] = {
     "openai_chat": OPENAI_ERRORS,
     "openai_responses": OPENAI_ERRORS,
     "anthropic_messages": ANTHROPIC_ERRORS,
+    "bedrock_converse": BEDROCK_ERRORS,
 }
 
 
@@ -234,7 +244,7 @@ def failing(dialect: Format, kind: str, *, after: int, reply: FakeReply) -> Step
 
     async def step(exchange: Exchange) -> None:
         told = FakeError(type=kind, message=echo(exchange), in_stream_after=after, reply=reply)
-        written = errors.frames(told, dialect, exchange.received.body)
+        written = MANNERS[dialect].error_frames(told, exchange.received.body, "")
         for each in (STREAM_HEAD, *map(chunk, written), END):
             await each(exchange)
 

@@ -104,7 +104,7 @@ def parts(format: Format) -> st.SearchStrategy[FakePart]:
         "text": said(format),
         "tool calls": st.builds(FakeToolCall, st.just(""), names, arguments()),
         "refusal text": st.builds(FakeRefusal, texts),
-        "reasoning text": st.builds(FakeReasoning, texts, seals),
+        "reasoning text": st.builds(FakeReasoning, texts, seals, plan=st.booleans()),
         "redacted reasoning": st.builds(FakeReasoning, redacted_data=seals),
         "web searches": st.builds(
             FakeServerTool,

@@ -32,7 +32,10 @@ NEUTRAL_VALUES = {
     "detail": "auto",
 }
 """Keys whose value is what their absence means."""
-OWN_TOOLS = ("web_search", "code_execution", "bash", "text_editor", "computer", "memory", "web_fetch", "tool_search")
+OWN_TOOLS = (
+    *("web_search", "code_execution", "bash", "text_editor", "computer", "memory", "web_fetch", "tool_search"),
+    "openrouter:",
+)
 """Kinds of tools that a vendor runs by itself; the recordings do not say them neutrally."""
 
 

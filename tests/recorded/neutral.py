@@ -6,6 +6,8 @@ import base64
 import json
 from typing import Any
 
+from google.protobuf import json_format
+
 from llmgateway.v1 import completion_pb2, message_pb2, tool_pb2
 
 ROLES = {
@@ -24,9 +26,9 @@ CHOICES = {
 SAME_NAME = ("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
 
 
-def request_of(neutral: dict[str, Any], provider: str) -> completion_pb2.CompleteRequest:
-    """Returns the request for `provider`. What the contract cannot say (`n`, old function calls) is left out."""
-    request = completion_pb2.CompleteRequest(model=f"{provider}/{neutral['model']}")
+def request_of(neutral: dict[str, Any], model: str) -> completion_pb2.CompleteRequest:
+    """Returns the request for `model`. What the contract cannot say (`n`, old function calls) is left out."""
+    request = completion_pb2.CompleteRequest(model=model)
     for text in neutral.get("system", ()):
         request.messages.add(role=message_pb2.ROLE_SYSTEM, parts=[message_pb2.Part(text=text)])
     for message in neutral["messages"]:
@@ -45,7 +47,7 @@ def is_sayable(neutral: dict[str, Any]) -> bool:
     """Tells whether the contract has words for all of it; a vendor's own references have none."""
     pieces = [
         piece
-        for message in neutral["messages"]
+        for message in neutral.get("messages", ())
         for part in message["parts"]
         for piece in part.get("tool_result", {}).get("content") or ()
     ]
@@ -100,6 +102,8 @@ def _reasoning(wanted: completion_pb2.ReasoningOptions, neutral: Any) -> None:
     match neutral:
         case None:
             return
+        case {"contract": fields}:
+            json_format.ParseDict(fields, wanted)
         case str():
             wanted.effort = completion_pb2.ReasoningEffort.Value(f"REASONING_EFFORT_{neutral.upper()}")
         case {"type": "enabled", "budget_tokens": budget}:
@@ -134,11 +138,17 @@ def _part(neutral: dict[str, Any]) -> message_pb2.Part:
         case "tool_call":
             part.tool_call.id, part.tool_call.name = said["id"], said["name"]
             part.tool_call.arguments_json = json.dumps(said["arguments"])
+            if "provider_state" in said:
+                state = said["provider_state"]
+                part.provider_state.vendor, part.provider_state.data = state["vendor"], state["data"].encode()
         case "tool_result":
             part.tool_result.tool_call_id, part.tool_result.name = said["id"], said.get("name") or ""
             part.tool_result.is_error = bool(said.get("is_error"))
             for piece in said["content"] or ():
-                part.tool_result.content.add(text=piece["text"])
+                if "media" in piece:
+                    _media(part.tool_result.content.add().media, piece["media"])
+                else:
+                    part.tool_result.content.add(text=piece["text"])
         case "reasoning":
             _reasoning_part(part, said)
         case _:
@@ -150,7 +160,7 @@ def _reasoning_part(part: message_pb2.Part, said: dict[str, Any]) -> None:
     """What the gateway returned as opaque state is, for Anthropic, the signature or the redacted data."""
     part.reasoning.text = said.get("text", "")
     part.reasoning.redacted = "redacted" in said
-    part.provider_state.vendor = "anthropic"
+    part.provider_state.vendor = said.get("vendor", "anthropic")
     part.provider_state.data = (said.get("signature") or said["redacted"]).encode()
 
 

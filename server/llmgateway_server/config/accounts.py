@@ -9,32 +9,31 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
+from llmgateway_server.config import credentials
 from llmgateway_server.config.mistakes import ConfigError
-from llmgateway_server.config.secrets import secret_source
 from llmgateway_server.config.settings import ProviderSettings
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.requests import Operation
+from llmgateway_server.providers.credentials.source import Credential
 from llmgateway_server.providers.drain import Drainer
 from llmgateway_server.providers.egress.fetch import Egress
 from llmgateway_server.providers.handler import HandlerAccount, HandlerProvider
 from llmgateway_server.providers.handlers import HandlerError, Request
 from llmgateway_server.providers.handlers.load import PYTHON, Form, Handler, NotUsable, load
 from llmgateway_server.providers.http_provider import Account, HttpProvider
-from llmgateway_server.providers.keys import KeyRing, ReadSecret, Tell
+from llmgateway_server.providers.keys import KeyRing, Tell
 from llmgateway_server.providers.models import vendor_models
 from llmgateway_server.providers.provider import Provider
 from llmgateway_server.providers.simulator.simulator import Simulator
 from llmgateway_server.providers.vendors import SIMULATOR, VENDORS
 from llmgateway_server.providers.wire.connect import client_context
-from llmgateway_server.providers.wire.head import authority
 from llmgateway_server.providers.wire.http1 import Http1Wire
 from llmgateway_server.providers.wire.httpx_wire import HttpxWire
 from llmgateway_server.providers.wire.port import Origin, Wire, WireLimits
 from llmgateway_server.transport.tls import TlsError, load_authorities
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
 SENT_AS_IS = re.compile(r"[!-~]*")
 """Paths that can stand in the head of a request."""
 NOWHERE = Origin("http", "localhost", 80)
@@ -76,15 +75,23 @@ def provider(
     if account.vendor == SIMULATOR:
         return Simulator(shared.clock, name)
     if account.handled:
-        return _handler_provider(
-            name, account, handler_of(name, account), key_sources(name, account, environment), shared
-        )
+        keys = credentials.api_keys(name, account, environment)
+        return _handler_provider(name, account, handler_of(name, account), keys, shared)
+    vendor = VENDORS[account.vendor]
     address, context = address_of(name, account), trust(name, account)
-    keys = key_sources(name, account, environment)
-    wire = _wire(name, account, address, limits, context)
-    wanted, vendor = account.drain_on_cancel, VENDORS[account.vendor]
+    check_proxy(name, account)
+
+    def wire_to(origin: Origin) -> Wire:
+        """Returns a wire to whoever gives tokens: what answers in plaintext is near, and no proxy leads there."""
+        return _wire(account.proxy if origin.scheme == "https" else "", origin, limits, context)
+
+    keys = credentials.api_keys(name, account, environment, vendor.authorize)
+    surroundings = credentials.Surroundings(environment, address.origin, shared.clock, wire_to)
+    keys += credentials.of_clouds(name, account, surroundings)
+    wire = _wire(account.proxy, address.origin, limits, context)
+    wanted = account.drain_on_cancel
     drains = (vendor.bills_on_abort and not account.proxy) if wanted is None else wanted
-    described = _described(name, account.vendor, address.path_prefix)
+    described = _described(name, account, address.path_prefix)
     return _http_provider(described, wire, keys, shared, drains=drains)
 
 
@@ -94,7 +101,7 @@ def looked_at(name: str, account: ProviderSettings, shared: Shared) -> Provider:
         return Simulator(shared.clock, name)
     if account.handled:
         return _handler_provider(name, account, NOBODY, (), shared)
-    return _http_provider(_described(name, account.vendor, ""), Http1Wire(NOWHERE), (), shared)
+    return _http_provider(_described(name, account, ""), Http1Wire(NOWHERE), (), shared)
 
 
 def handler_of(name: str, account: ProviderSettings) -> Handler:
@@ -117,7 +124,7 @@ def address_of(name: str, account: ProviderSettings) -> Address:
         ConfigError: the base URL is none that a request can be sent to.
     """
     try:
-        origin, url = _split(account.address)
+        url, origin = urlsplit(account.address), credentials.origin_of(account.address)
         if url.query or url.username is not None or not SENT_AS_IS.fullmatch(url.path):
             raise ValueError
     except ValueError:
@@ -151,33 +158,20 @@ def check_proxy(name: str, account: ProviderSettings) -> None:
     """
     if account.proxy:
         try:
-            _split(account.proxy)
+            credentials.origin_of(account.proxy)
         except ValueError:
             raise ConfigError(f"providers.{name}.proxy: must be an http or https address") from None
 
 
-def key_sources(name: str, account: ProviderSettings, environment: Mapping[str, str]) -> tuple[ReadSecret, ...]:
-    """Returns a function for each key of an account, which gives the key as it is now.
-
-    Raises:
-        ConfigError: a reference leads nowhere.
-    """
-    field = f"providers.{name}.api_key"
-    references = {field: account.api_key} if account.api_key else {}
-    references |= {f"{field}s[{i}]": reference for i, reference in enumerate(account.api_keys)}
-    return tuple(secret_source(each, environment, where) for where, each in references.items())
-
-
-def _described(name: str, vendor_name: str, path_prefix: str) -> Account:
-    vendor = VENDORS[vendor_name]
+def _described(name: str, account: ProviderSettings, path_prefix: str) -> Account:
+    vendor = VENDORS[account.vendor]
     operations = frozenset({Operation.COUNT_TOKENS}.union(*(dialect.operations for dialect in vendor.dialects)))
     return Account(
         name=name,
         vendor=vendor.name,
-        path_prefix=path_prefix,
+        locate=vendor.locate(path_prefix, account.api_version),
         quirks=vendor.quirks,
-        dialects=tuple(dialect() for dialect in vendor.dialects),
-        credentials=vendor.credentials,
+        dialects=vendor.dialects,
         counting_dialect=vendor.counting_dialect,
         models=vendor_models(name, vendor.name, operations),
         check_path=vendor.check_path,
@@ -186,7 +180,7 @@ def _described(name: str, vendor_name: str, path_prefix: str) -> Account:
 
 
 def _handler_provider(
-    name: str, account: ProviderSettings, handler: Handler, keys: tuple[ReadSecret, ...], shared: Shared
+    name: str, account: ProviderSettings, handler: Handler, keys: tuple[Credential, ...], shared: Shared
 ) -> Provider:
     return HandlerProvider(
         HandlerAccount(name, account.vendor, account.models, account.base_url),
@@ -206,30 +200,14 @@ NOBODY = Handler(_nobody, Form.COROUTINE)
 
 
 def _http_provider(
-    account: Account, wire: Wire, keys: tuple[ReadSecret, ...], shared: Shared, *, drains: bool = False
+    account: Account, wire: Wire, keys: tuple[Credential, ...], shared: Shared, *, drains: bool = False
 ) -> Provider:
     ring = KeyRing(account.name, keys, shared.clock, shared.key_set_aside)
     drainer = shared.drainer if drains else None
     return HttpProvider(account, wire, ring, shared.egress, shared.clock, drainer=drainer)
 
 
-def _wire(
-    name: str, account: ProviderSettings, address: Address, limits: WireLimits, context: ssl.SSLContext | None
-) -> Wire:
-    check_proxy(name, account)
-    if account.proxy:
-        return HttpxWire(address.origin, limits=limits, ssl_context=context, proxy=account.proxy)
-    return Http1Wire(address.origin, limits=limits, ssl_context=context)
-
-
-def _split(address: str) -> tuple[Origin, SplitResult]:
-    """Returns whom an address connects to, and the address in parts.
-
-    Raises:
-        ValueError: no wire can connect there.
-    """
-    url = urlsplit(address)
-    port = DEFAULT_PORTS.get(url.scheme, 0) if url.port is None else url.port
-    origin = Origin(url.scheme, url.hostname or "", port)
-    authority(origin)
-    return origin, url
+def _wire(proxy: str, origin: Origin, limits: WireLimits, context: ssl.SSLContext | None) -> Wire:
+    if proxy:
+        return HttpxWire(origin, limits=limits, ssl_context=context, proxy=proxy)
+    return Http1Wire(origin, limits=limits, ssl_context=context)

@@ -63,6 +63,7 @@ class _Example:
 
     def __init__(self) -> None:
         self._said: set[tuple[str, str]] = set()
+        self._shown: set[type[BaseModel]] = set()
 
     def section(self, model: type[BaseModel], given: Mapping[str, Any] | None, path: Path) -> Iterator[str]:
         """Yields lines, not indented.
@@ -73,6 +74,7 @@ class _Example:
             path: of the section.
         """
         texts = descriptions(model)
+        self._shown.add(model)
         for name, field in model.model_fields.items():
             text = texts.get(name, "")
             again = given is not None and (name, text) in self._said
@@ -95,7 +97,7 @@ class _Example:
             yield f"{name}:"
             given = value if isinstance(value, Mapping) else None
             yield from (f"  {line}" for line in self.section(shape.model, given, path))
-        elif (entry_model := shape.below(0).model) is not None:
+        elif (entry_model := shape.below(0).model) is not None and (value or entry_model not in self._shown):
             yield f"{name}:"
             empty: Any = {"name": None} if shape.kind is Kind.NAMES else [None]
             entries = value or empty

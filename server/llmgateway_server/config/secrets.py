@@ -12,7 +12,7 @@ from llmgateway_server.core.secret import Secret
 from llmgateway_server.observe.log import logger
 
 MASK = "***"
-REFERENCE = re.compile(r"(^|_)(api_keys?|secrets?|pepper|passwords?|token|credentials?)$")
+REFERENCE = re.compile(r"(^|_)(api_keys?|access_key|access_key_id|secrets?|pepper|passwords?|token|credentials?)$")
 """Names of settings that hold secret references. By name, so that a new setting is never shown by oversight."""
 HASH = re.compile(r"(^|_)hash$")
 VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)

@@ -23,6 +23,7 @@ from llmgateway_server.http.settings import HttpSettings
 from llmgateway_server.observe.log import LogSettings
 from llmgateway_server.observe.telemetry import TelemetrySettings
 from llmgateway_server.pipeline.screen import ScreenSettings
+from llmgateway_server.providers.credentials.settings import CredentialSettings
 from llmgateway_server.providers.drain import DrainSettings
 from llmgateway_server.providers.egress.settings import EgressSettings
 from llmgateway_server.providers.handlers.load import PYTHON, offered
@@ -32,6 +33,8 @@ from llmgateway_server.routing.settings import RoutingSettings
 from llmgateway_server.routing.strategies.names import Strategy
 from llmgateway_server.transport.server import ServerSettings
 from llmgateway_server.transport.services.llm_gateway import StreamSettings
+
+Credentials = CredentialSettings | tuple[CredentialSettings, ...] | None
 
 
 class _Section(BaseModel):
@@ -46,10 +49,16 @@ class ProviderSettings(_Section):
     """One upstream account."""
 
     vendor: str
-    """A name of the vendor table: `simulator`, `openai`, `anthropic`, `openai-compatible`.
+    """A name of the vendor table (docs/providers.md), for example `openai`; or `simulator`.
 
     `python` for a handler of your own, or what an installed package offers; see docs/handlers.md.
     """
+    region: str = Field(default="", pattern="^[a-z0-9-]{0,64}$")
+    """Where the account's models run, for example `eu-central-1`: for vendors whose address has it."""
+    project: str = Field(default="", pattern="^[a-zA-Z0-9_.:-]{0,128}$")
+    """Project at the vendor, for Google Cloud."""
+    api_version: str = Field(default="", pattern="^[a-z0-9-]{0,32}$")
+    """Version of the API, for addresses of Azure that want one, for example `2024-10-21`."""
     base_url: str = Field(default="", validate_default=True)
     """Where its API is, up to and including the version, for example `http://127.0.0.1:8000/v1`.
 
@@ -62,12 +71,16 @@ class ProviderSettings(_Section):
     """
     api_keys: tuple[str, ...] = ()
     """Several keys instead of one, each a secret reference. They take turns; one that is refused is set aside."""
+    credential: CredentialSettings | None = None
+    """Instead of an API key, how an account of Amazon, Google Cloud or Azure is called."""
+    credentials: tuple[CredentialSettings, ...] = ()
+    """Several credentials instead of one. They take turns; one that is refused is set aside."""
     proxy: str = ""
     """HTTP proxy for this account, for example `http://127.0.0.1:3128`. Empty: none; the environment's is not used."""
     drain_on_cancel: bool | None = None
     """Read streams on that their callers left, to learn what the vendor bills, because it bills the whole answer.
 
-    Default: what its row in the vendor table says, at present `false` for all. Bounded by `after_cancel`.
+    Default: what its row in the vendor table says: `true` for Bedrock. Bounded by `after_cancel`.
     Not possible through a proxy.
     """
     ca_bundle: str = ""
@@ -89,7 +102,12 @@ class ProviderSettings(_Section):
     @field_validator("base_url")
     @classmethod
     def _somewhere(cls, base_url: str, info: ValidationInfo) -> str:
-        if (vendor := VENDORS.get(info.data.get("vendor", ""))) and not (base_url or vendor.base_url):
+        vendor = VENDORS.get(info.data.get("vendor", ""))
+        if vendor is None or base_url or vendor.address(info.data):
+            return base_url
+        if missing := [name for name in vendor.needs if name in info.data and not info.data[name]]:
+            raise ValueError(f"is required for the vendor {vendor.name}, or {' and '.join(missing)} for its default")
+        if not vendor.needs:
             raise ValueError(f"is required for the vendor {vendor.name}")
         return base_url
 
@@ -100,11 +118,24 @@ class ProviderSettings(_Section):
             raise ValueError("api_key and api_keys cannot both be set")
         return api_keys
 
+    @field_validator("credential", "credentials")
+    @classmethod
+    def _of_its_cloud(cls, setting: Credentials, info: ValidationInfo) -> Credentials:
+        others = [name for name in ("api_key", "api_keys", "credential") if info.data.get(name)]
+        if setting and others:
+            raise ValueError(f"{others[0]} and {info.field_name} cannot both be set")
+        vendor = VENDORS.get(info.data.get("vendor", ""))
+        kinds = vendor.credentials if vendor is not None else frozenset()
+        wanted = setting if isinstance(setting, tuple) else (setting,)
+        if "vendor" in info.data and any(each is not None and each.kind not in kinds for each in wanted):
+            raise ValueError(f"must be of a kind that the vendor takes: {', '.join(sorted(kinds)) or 'it takes none'}")
+        return setting
+
     @field_validator("ca_bundle")
     @classmethod
     def _trusted_for_https(cls, ca_bundle: str, info: ValidationInfo) -> str:
         vendor = VENDORS.get(info.data.get("vendor", ""))
-        address = info.data.get("base_url", "") or (vendor.base_url if vendor else "")
+        address = info.data.get("base_url", "") or (vendor.address(info.data) if vendor else "")
         if ca_bundle and not address.lower().startswith("https://"):
             raise ValueError("ca_bundle is for https addresses")
         return ca_bundle
@@ -151,7 +182,9 @@ class ProviderSettings(_Section):
     @property
     def address(self) -> str:
         """The base URL in force; empty for the simulator."""
-        return self.base_url or (VENDORS[self.vendor].base_url if self.vendor in VENDORS else "")
+        if self.base_url or self.vendor not in VENDORS:
+            return self.base_url
+        return VENDORS[self.vendor].address({"region": self.region, "project": self.project})
 
 
 Usd = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6)]

@@ -7,24 +7,27 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from llmgateway_server.core.calls import Attempt, Call
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.events import Event, Finished, FinishReason, Started, TokensCounted
+from llmgateway_server.core.messages import MediaPart, ToolResultPart
 from llmgateway_server.core.reply import Batch, Opened, Reply
 from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, Operation
 from llmgateway_server.core.secret import Secret
 from llmgateway_server.core.targets import Model
-from llmgateway_server.providers.dialects.dialect import Dialect, Quirks, StreamDecoder
+from llmgateway_server.providers.dialects.dialect import Dialect, HeaderReader, Quirks
+from llmgateway_server.providers.dialects.framing import framing_for
+from llmgateway_server.providers.dialects.stream import EventStream
 from llmgateway_server.providers.drain import LEFT, Drainer
 from llmgateway_server.providers.egress.fetch import Egress
 from llmgateway_server.providers.faults import malformed, wire_error
 from llmgateway_server.providers.keys import Key, KeyRing
 from llmgateway_server.providers.media import with_media_inline
 from llmgateway_server.providers.tokens.count import count_input
-from llmgateway_server.providers.wire.port import Wire, WireError, WireProgress, WireRequest, WireResponse
+from llmgateway_server.providers.wire.port import Headers, Wire, WireError, WireProgress, WireRequest, WireResponse
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
 ERROR_BODY_S = 2.0
@@ -34,8 +37,6 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 DRAIN_S = 0.1
 """How long the end of a body may take after the dialect's last event, so that its connection can be used again."""
 
-Headers = tuple[tuple[str, str], ...]
-
 
 @dataclass(slots=True, frozen=True)
 class Account:
@@ -43,13 +44,11 @@ class Account:
 
     name: str
     vendor: str
-    path_prefix: str
-    """Path of the base URL without a trailing slash, for example `/v1`."""
+    locate: Callable[[str, str], str]
+    """Returns the request target for a dialect's path and an upstream model."""
     quirks: Quirks
     dialects: tuple[Dialect, ...]
     """Those that the vendor speaks; a target that names none gets the first."""
-    credentials: Callable[[Secret], Headers]
-    """Turns a key into headers."""
     counting_dialect: str = ""
     """The dialect whose endpoint counts tokens for all models; empty: each dialect's own, if it has one."""
     models: tuple[Model, ...] = ()
@@ -57,6 +56,13 @@ class Account:
     """What can be asked for without cost, behind the prefix; empty: nothing."""
     check_headers: Headers = ()
     """Beside the key, for that question."""
+
+
+class Used(NamedTuple):
+    """The key that a request carries, and its secret at that time."""
+
+    key: Key
+    secret: Secret
 
 
 class HttpProvider:
@@ -86,6 +92,7 @@ class HttpProvider:
         self.operations = frozenset({Operation.COUNT_TOKENS}.union(*(each.operations for each in account.dialects)))
         self._account = account
         self._dialects = {dialect.name: dialect for dialect in account.dialects}
+        self._header_readers = {each.name: each for each in account.dialects if isinstance(each, HeaderReader)}
         self._wire = wire
         self._keys = keys
         self._egress = egress
@@ -101,8 +108,13 @@ class HttpProvider:
         """Returns the models of the vendor's row."""
         return self._account.models
 
+    def warm_up(self) -> None:
+        """Begins to fetch the tokens of its credentials, so that no call waits for them."""
+        self._keys.warm_up()
+
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Closes the connections, and ends the renewing of tokens."""
+        await self._keys.aclose()
         await self._wire.aclose()
 
     def open(self, attempt: Attempt) -> Opened:
@@ -122,7 +134,7 @@ class HttpProvider:
         """
         headers = (("accept", "application/json"), *self._account.check_headers)
         request = WireRequest("GET", self._account.check_path, headers)
-        asked = Asked(attempt, self._wire, request, self._with_key(attempt, request))
+        asked = Asked(attempt, self._wire, request, await self._with_key(attempt, request))
         response = await asked.enter()
         try:
             if response.status != 200:
@@ -139,20 +151,22 @@ class HttpProvider:
         dialect = self._dialect(attempt)
         if attempt.call.operation not in dialect.operations:  # only tokens can be counted without asking
             return _OneBatch(await _counted_here(attempt)), None
-        await self._fetch_media(attempt.call, dialect)
+        if (completion := _completion_of(attempt.call)) is not None and _may_hold_media(completion):
+            await self._fetch_media(attempt.call, completion, dialect)
         request = dialect.encode_request(attempt, self._account.quirks)
-        asked = Asked(attempt, self._wire, request, self._with_key(attempt, request))
+        asked = Asked(attempt, self._wire, request, await self._with_key(attempt, request))
         response = await asked.enter()
         try:
             if response.status != 200:
                 error = await self._refusal(dialect, response)
-                if asked.key is not None:
-                    error.another_key = self._keys.refused(asked.key, error.reason, error.retry_after_s)
+                if asked.used is not None:
+                    key, secret = asked.used
+                    error.another_key = self._keys.refused(key, error.reason, error.retry_after_s, secret)
                 raise error
             if attempt.call.streaming:
                 return self._stream(attempt, dialect, response), asked
             body = await _whole_body(response)
-            return _OneBatch(dialect.decode_reply(attempt, self._account.quirks, body)), asked
+            return _OneBatch(self._whole(attempt, dialect, response, body)), asked
         except WireError as error:
             await asked.leave(error)
             raise wire_error(error) from error
@@ -160,12 +174,8 @@ class HttpProvider:
             await asked.leave(error)
             raise
 
-    async def _fetch_media(self, call: Call, dialect: Dialect) -> None:
+    async def _fetch_media(self, call: Call, completion: CompleteRequest, dialect: Dialect) -> None:
         """Puts media into the call's request that the vendor cannot fetch; another target finds them there."""
-        request = call.request
-        completion = request.completion if isinstance(request, CountTokensRequest) else request
-        if not isinstance(completion, CompleteRequest):
-            return
         filled = await with_media_inline(
             completion,
             lambda media: not dialect.fetches(media),
@@ -173,7 +183,7 @@ class HttpProvider:
             deadline_s=math.inf,  # the attempt's own timer ends it, with its own reason
         )
         if filled is not completion:
-            call.request = CountTokensRequest(filled) if isinstance(request, CountTokensRequest) else filled
+            call.request = CountTokensRequest(filled) if isinstance(call.request, CountTokensRequest) else filled
 
     def _dialect(self, attempt: Attempt) -> Dialect:
         target, request = attempt.target, attempt.call.request
@@ -184,20 +194,30 @@ class HttpProvider:
             name = target.profile.tools_dialect
         return self._dialects.get(name, self._account.dialects[0])
 
-    def _with_key(self, attempt: Attempt, request: WireRequest) -> Key | None:
-        """Puts the account's path and the key whose turn it is into a request."""
-        account, key = self._account, self._keys.choose()
-        request.path = account.path_prefix + request.path
-        if key is not None:
-            attempt.record.key_id = key.key_id
-            request.headers += account.credentials(key.secret)
-        return key
+    async def _with_key(self, attempt: Attempt, request: WireRequest) -> Used | None:
+        """Puts the account's path and the key whose turn it is into a request.
+
+        Raises:
+            UpstreamError: the key's token cannot be had.
+        """
+        request.path = self._account.locate(request.path, attempt.target.upstream_model)
+        key = self._keys.choose()
+        if key is None:
+            return None
+        attempt.record.key_id = key.key_id
+        secret = key.secret if key.secret is not None else await self._keys.secret_of(key)
+        request.headers += key.authorize(request, secret)
+        return Used(key, secret)
+
+    def _whole(self, attempt: Attempt, dialect: Dialect, response: WireResponse, body: bytes) -> list[Event]:
+        reader = self._header_readers.get(dialect.name)
+        if reader is None:
+            return dialect.decode_reply(attempt, self._account.quirks, body)
+        return reader.decode_answer(attempt, self._account.quirks, response.headers, body)
 
     def _stream(self, attempt: Attempt, dialect: Dialect, response: WireResponse) -> Reply:
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in ("text/event-stream", "application/octet-stream", ""):
-            raise malformed("stream with the wrong content type")
-        return _StreamReply(response, dialect.stream_decoder(attempt, self._account.quirks))
+        framing = framing_for(dialect.framings, response.headers.get("content-type", ""))
+        return _StreamReply(response, EventStream(framing, dialect.stream_reader(attempt, self._account.quirks)))
 
     async def _refusal(self, dialect: Dialect, response: WireResponse) -> UpstreamError:
         body = b""
@@ -216,16 +236,16 @@ class Asked:
     """The exchange of an attempt, and what it leaves in the attempt's record.
 
     Args:
-        key: that the request carries.
+        used: what the request carries.
     """
 
-    __slots__ = ("_attempt", "_exchange", "_progress", "key")
+    __slots__ = ("_attempt", "_exchange", "_progress", "used")
 
-    def __init__(self, attempt: Attempt, wire: Wire, request: WireRequest, key: Key | None) -> None:
+    def __init__(self, attempt: Attempt, wire: Wire, request: WireRequest, used: Used | None) -> None:
         self._attempt = attempt
         self._progress = WireProgress()
         self._exchange = wire.exchange(request, self._progress)
-        self.key = key
+        self.used = used
 
     async def enter(self) -> WireResponse:
         """Sends the request and returns the answer once its head is there."""
@@ -289,6 +309,19 @@ class _HttpReply:
         return drainer.take(self._attempt, reply, asked.leave)
 
 
+def _completion_of(call: Call) -> CompleteRequest | None:
+    request = call.request.completion if isinstance(call.request, CountTokensRequest) else call.request
+    return request if isinstance(request, CompleteRequest) else None
+
+
+def _may_hold_media(request: CompleteRequest) -> bool:
+    for message in request.messages:
+        for part in message.parts:
+            if isinstance(part.content, MediaPart | ToolResultPart):
+                return True
+    return False
+
+
 async def _counted_here(attempt: Attempt) -> list[Event]:
     """Returns the events of a token count that no provider was asked for."""
     request = attempt.call.request
@@ -332,7 +365,7 @@ class _OneBatch:
 class _StreamReply:
     """A streamed answer: one batch per read, empty ones where bytes brought no event."""
 
-    def __init__(self, response: WireResponse, decoder: StreamDecoder) -> None:
+    def __init__(self, response: WireResponse, decoder: EventStream) -> None:
         self._response = response
         self._decoder = decoder
 

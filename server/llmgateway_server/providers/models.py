@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from llmgateway_server.core.requests import Operation
 from llmgateway_server.core.targets import Model, ModelStatus, Target
+from llmgateway_server.providers import models_alike, models_google
 from llmgateway_server.providers.prices import price_of
 from llmgateway_server.providers.profiles import profile_of
 from llmgateway_server.providers.vendors import VENDORS
@@ -107,7 +108,23 @@ ANTHROPIC = (
     Public("claude-3-sonnet", ("claude-3-sonnet-20240229",), "claude-3-sonnet-20240229"),
     Public("claude-3-haiku", ("claude-3-haiku-20240307",), "claude-3-haiku-20240307"),
 )
-PUBLIC_MODELS: Mapping[str, tuple[Public, ...]] = {"openai": OPENAI, "anthropic": ANTHROPIC}
+GOOGLE = tuple(Public(name) for name in models_google.NAMES)
+COHERE = (
+    Public("command-a-03-2025", ("command-a",)),
+    Public("command-r-plus-08-2024"),
+    Public("command-r-08-2024"),
+    Public("command-r7b-12-2024", ("command-r7b",)),
+)
+PUBLIC_MODELS: Mapping[str, tuple[Public, ...]] = {
+    "openai": OPENAI,
+    "anthropic": ANTHROPIC,
+    "cohere": COHERE,
+    "google": GOOGLE,
+    **{
+        vendor: tuple(Public(name, upstream_model=upstream) for name, upstream in names.items())
+        for vendor, names in models_alike.NAMES.items()
+    },
+}
 """By vendor. The first of a list is the default model of a gateway that has no other; the order means nothing else."""
 
 

@@ -18,7 +18,26 @@ from llmgateway_server.core.money import Price, Rates, RateTier
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
-PRICE_LISTS: Mapping[str, str] = {"openai": "openai", "anthropic": "anthropic"}
+PRICE_LISTS: Mapping[str, str] = {
+    "openai": "openai",
+    "anthropic": "anthropic",
+    "cohere": "cohere",
+    "google": "google",
+    "vertex": "google",
+    "vertex-anthropic": "google",
+    "bedrock": "aws",
+    "bedrock-anthropic": "aws",
+    "azure": "azure",
+    "groq": "groq",
+    "mistral": "mistral",
+    "deepseek": "deepseek",
+    "xai": "x-ai",
+    "openrouter": "openrouter",
+    "together": "together",
+    "fireworks": "fireworks",
+    "perplexity": "perplexity",
+    "cerebras": "cerebras",
+}
 """The package's provider by our vendor. A vendor that is missing here has no prices: its accounts bill as they like."""
 PICO_PER_USD_PER_MILLION = 1_000_000
 """Pico-USD per token that one US dollar per million tokens is."""
@@ -40,6 +59,8 @@ _TOKENS = frozenset(
 """The package's prices that our rates hold."""
 _FEES = frozenset({"web_searches_kcount", "storage_searches_kcount"})
 """Fees per use of a vendor's own tool. They are no part of the cost: no usage counts them."""
+_TOGETHER = frozenset({"cache_audio_read_mtok"})
+"""The package's prices for what no usage tells apart: cached sound costs what cached text does."""
 
 
 @lru_cache(maxsize=MAX_KNOWN_NAMES)
@@ -95,7 +116,12 @@ def _price_list(vendor: str) -> Provider | None:
 def _listed(vendor: str, upstream_model: str) -> ModelInfo | None:
     # The snapshot's own lookup remembers every name that it was ever asked for, without a bound.
     price_list = _price_list(vendor)
-    return None if price_list is None else price_list.find_model(upstream_model)
+    if price_list is None:
+        return None
+    from genai_prices.data_snapshot import get_snapshot
+
+    # Some hosts name others whose prices are theirs, too: Azure's of `gpt-4o` are OpenAI's.
+    return price_list.find_model(upstream_model, all_providers=get_snapshot().providers)
 
 
 def _service_tiers(listed: ModelInfo) -> list[str]:
@@ -110,7 +136,7 @@ def _service_tiers(listed: ModelInfo) -> list[str]:
 
 def _price(prices: ModelPrice) -> Price | None:
     values: dict[str, Decimal | TieredPrices] = {
-        key: value for key, value in vars(prices).items() if value is not None and key not in _FEES
+        key: value for key, value in vars(prices).items() if value is not None and key not in _FEES | _TOGETHER
     }
     if "input_mtok" not in values or not values.keys() <= _TOKENS:
         return None

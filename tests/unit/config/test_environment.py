@@ -61,9 +61,15 @@ def test_an_account_without_a_key_gets_its_vendors(tmp_path: Path) -> None:
     assert str(found.document.origin(("providers", "a", "api_key"))) == "OPENAI_API_KEY"
 
 
+def test_an_account_whose_vendor_has_no_address_gets_its_key_too(tmp_path: Path) -> None:
+    path = file(tmp_path, "providers:\n  a: {vendor: azure, base_url: 'http://127.0.0.1:1/openai/v1'}\n")
+    found = load(path, {"AZURE_OPENAI_API_KEY": "x"}).settings
+    assert found.providers["a"].api_key == "env:AZURE_OPENAI_API_KEY"
+
+
 def test_what_is_not_understood_is_named_when_it_asks_for_something() -> None:
     assert not_understood({**dict.fromkeys(NOT_UNDERSTOOD, "x"), "HOME": "/"}) == tuple(NOT_UNDERSTOOD)
-    assert not_understood({"ENABLE_LLM_CACHING": "false", "GEMINI_API_KEY": ""}) == ()
+    assert not_understood({"ENABLE_LLM_CACHING": "false", "OPENAI_ORGANIZATION": ""}) == ()
 
 
 def test_no_variable_is_in_two_tables_and_all_are_documented() -> None:

@@ -43,9 +43,15 @@ def test_what_is_masked_as_a_secret() -> None:
     }
     assert marked == {
         "AuthSettings.pepper",
+        "CredentialSettings.access_key_id",
+        "CredentialSettings.client_secret",
+        "CredentialSettings.secret_access_key",
+        "CredentialSettings.session_token",
         "HttpSettings.metrics_token",
         "ProviderSettings.api_key",
         "ProviderSettings.api_keys",
+        "ProviderSettings.credential",
+        "ProviderSettings.credentials",
         "TelemetrySettings.headers_secret",
     }
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from llmgateway_server.config.load import ConfigError, from_file
+from llmgateway_server.providers.vendors import VENDORS
 
 
 def mistakes(folder: Path, text: str) -> list[str]:
@@ -59,7 +60,7 @@ zebra_crossing: 1
     assert said["models.fast.targets[0].provider"] == "there is no such provider; did you mean openai?"
     assert said["models.fast.targets[1].model"] == "is required"
     assert said["models.fast.targets[1].modle"] == "there is no such setting; did you mean model?"
-    assert said["providers.openai.vendor"] == "must be one of simulator, openai, anthropic, openai-compatible, python"
+    assert said["providers.openai.vendor"] == f"must be one of {', '.join(['simulator', *VENDORS, 'python'])}"
     assert said["timeouts"] == "must be names with values"
     assert "there are: server, " in said["zebra_crossing"]
 

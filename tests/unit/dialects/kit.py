@@ -36,7 +36,9 @@ from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, Operation
 from llmgateway_server.core.targets import Profile, ReasoningStyle, Target
 from llmgateway_server.core.usage import Usage
-from llmgateway_server.providers.dialects.dialect import Dialect, Quirks, StreamDecoder
+from llmgateway_server.providers.dialects.dialect import Dialect, Quirks
+from llmgateway_server.providers.dialects.framing import framing_for
+from llmgateway_server.providers.dialects.stream import EventStream
 
 Json = dict[str, Any]
 SaidDelta = TextDelta | ReasoningDelta | ToolArgumentsDelta
@@ -253,8 +255,9 @@ class Reader:
         """Reads a stream and puts it together."""
         return self.fold(flat(self.read_stream(body, bounds, attempt, quirks)))
 
-    def decoder(self, attempt: Attempt | None = None, quirks: Quirks | None = None) -> StreamDecoder:
-        return self.dialect.stream_decoder(attempt or attempt_of(streaming=True), quirks or Quirks())
+    def decoder(self, attempt: Attempt | None = None, quirks: Quirks | None = None) -> EventStream:
+        reader = self.dialect.stream_reader(attempt or attempt_of(streaming=True), quirks or Quirks())
+        return EventStream(framing_for(self.dialect.framings, ""), reader)
 
     def fold(self, events: Iterable[Event]) -> Folded:
         return fold(events, arguments=self.arguments)
@@ -284,7 +287,7 @@ def assert_merged(events: list[Event]) -> None:
             assert not isinstance(other, type(one))
 
 
-def assert_told_first(decoder: StreamDecoder, body: bytes, reason: Reason) -> None:
+def assert_told_first(decoder: EventStream, body: bytes, reason: Reason) -> None:
     """Holds a stream that says one thing and then fails to telling what came before the failure."""
     assert [type(event) for event in decoder.feed(body)] == [Started, PartStarted, TextDelta]
     assert decoder.failure is not None

@@ -104,3 +104,137 @@ def test_no_error_body_is_too_strange(status: int, body: bytes, headers: dict[st
 )
 def test_pauses_are_believed_within_reason(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers, now_s=NOW_S) == seconds
+
+
+TOO_LONG = Reason.CONTEXT_LENGTH_EXCEEDED
+NO_MODEL = Reason.MODEL_NOT_FOUND
+NO_KEY = Reason.PROVIDER_AUTH_FAILED
+NO_MONEY = Reason.PROVIDER_QUOTA_EXHAUSTED
+TOO_OFTEN = Reason.UPSTREAM_RATE_LIMITED
+REFUSED = Reason.UPSTREAM_REJECTED_REQUEST
+FILTERED = Reason.CONTENT_POLICY
+
+VENDORS_ERRORS = [
+    ("azure", 401, {"error": {"code": "401", "message": "Access denied"}}, NO_KEY),
+    ("azure", 401, {"statusCode": 401, "message": "Unauthorized."}, NO_KEY),
+    ("azure", 404, {"error": {"code": "DeploymentNotFound", "message": "x"}}, NO_MODEL),
+    ("azure", 400, {"error": {"code": "unknown_model", "message": "x"}}, NO_MODEL),
+    ("azure", 429, {"error": {"code": "RateLimitReached", "message": "x", "details": "x"}}, TOO_OFTEN),
+    ("azure", 400, {"error": {"code": "content_filter", "param": "prompt", "innererror": {"code": "x"}}}, FILTERED),
+    ("azure", 413, {"error": {"code": "tokens_limit_reached", "message": "x"}}, TOO_LONG),
+    ("groq", 400, {"error": {"type": "invalid_request_error", "code": "model_decommissioned"}}, NO_MODEL),
+    ("groq", 400, {"error": {"code": "tool_use_failed", "failed_generation": "x"}}, REFUSED),
+    ("groq", 400, {"error": {"message": "Please reduce the length of the messages or completion."}}, TOO_LONG),
+    ("groq", 413, {"error": {"type": "tokens", "code": "rate_limit_exceeded"}}, TOO_OFTEN),
+    ("mistral", 401, {"detail": "Unauthorized"}, NO_KEY),
+    ("mistral", 422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "x"}]}, REFUSED),
+    (
+        "mistral",
+        400,
+        {"object": "error", "message": "Invalid model: x", "type": "invalid_model", "code": "1500"},
+        NO_MODEL,
+    ),
+    (
+        "mistral",
+        429,
+        {"object": "error", "message": "x", "type": "service_tier_capacity_exceeded", "code": "3505"},
+        TOO_OFTEN,
+    ),
+    (
+        "mistral",
+        400,
+        {"object": "error", "message": "Prompt contains 9 tokens, too large for model with 8 maximum context length"},
+        TOO_LONG,
+    ),
+    ("deepseek", 401, {"error": {"type": "authentication_error", "code": "invalid_request_error"}}, NO_KEY),
+    ("deepseek", 402, {"error": {"message": "Insufficient Balance", "type": "unknown_error"}}, NO_MONEY),
+    ("deepseek", 400, {"error": {"message": "Model Not Exist", "type": "invalid_request_error"}}, NO_MODEL),
+    ("xai", 400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: x"}, NO_KEY),
+    ("xai", 404, {"code": "Some requested entity was not found", "error": "The model x does not exist"}, NO_MODEL),
+    (
+        "xai",
+        400,
+        {"code": "x", "error": "This model's maximum prompt length is 8 but the request contains 9 tokens."},
+        TOO_LONG,
+    ),
+    ("openrouter", 401, {"error": {"message": "No cookie auth credentials found", "code": 401}}, NO_KEY),
+    ("openrouter", 402, {"error": {"message": "x", "code": 402}}, NO_MONEY),
+    ("openrouter", 403, {"error": {"code": 403, "metadata": {"reasons": ["x"], "flagged_input": "x"}}}, FILTERED),
+    ("openrouter", 403, {"error": {"code": 403, "metadata": {"provider_name": None}}}, NO_KEY),
+    ("openrouter", 404, {"error": {"message": "No endpoints found for x", "code": 404}}, NO_MODEL),
+    ("openrouter", 400, {"error": {"message": "x is not a valid model ID", "code": 400}}, NO_MODEL),
+    ("openrouter", 400, {"error": {"message": "prompt is too long: 9 tokens > 8 maximum", "code": 400}}, TOO_LONG),
+    ("openrouter", 400, {"error": {"message": "The input token count (9) exceeds the maximum of 8"}}, TOO_LONG),
+    ("together", 401, {"id": "x", "error": {"type": "invalid_request_error", "code": "invalid_api_key"}}, NO_KEY),
+    ("together", 400, {"error": {"type": "invalid_request_error", "code": "model_not_available"}}, NO_MODEL),
+    ("fireworks", 404, {"error": {"object": "error", "type": "invalid_request_error", "code": "NOT_FOUND"}}, NO_MODEL),
+    ("perplexity", 401, {"error": {"type": "invalid_api_key", "code": 401}}, NO_KEY),
+    ("perplexity", 400, {"error": {"message": "x", "type": "invalid_model", "code": 400}}, NO_MODEL),
+    ("perplexity", 401, {"error": {"type": "insufficient_quota", "code": 401}}, NO_MONEY),
+    (
+        "cerebras",
+        401,
+        {"message": "x", "type": "invalid_request_error", "param": "api_key", "code": "wrong_api_key"},
+        NO_KEY,
+    ),
+    (
+        "cerebras",
+        404,
+        {"message": "x", "type": "not_found_error", "param": "model", "code": "model_not_found"},
+        NO_MODEL,
+    ),
+    ("huggingface", 401, {"error": "Invalid username or password."}, NO_KEY),
+    ("huggingface", 400, {"error": {"code": "model_not_supported", "param": "model"}}, NO_MODEL),
+    ("vllm", 404, {"object": "error", "message": "x", "type": "NotFoundError", "param": None, "code": 404}, NO_MODEL),
+    (
+        "vllm",
+        400,
+        {"error": {"message": "maximum context length is 8 tokens. However, you requested 9 tokens", "code": 400}},
+        TOO_LONG,
+    ),
+    ("llama.cpp", 400, {"error": {"code": 400, "type": "exceed_context_size_error", "n_ctx": 8}}, TOO_LONG),
+    (
+        "llama.cpp",
+        503,
+        {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}},
+        Reason.UPSTREAM_OVERLOADED,
+    ),
+    ("lm-studio", 400, {"error": "the model is loaded with context length of only 8 tokens"}, TOO_LONG),
+    (
+        "lm-studio",
+        404,
+        {"error": {"message": "x", "type": "invalid_request_error", "code": "model_not_found"}},
+        NO_MODEL,
+    ),
+    ("google", 400, [{"error": {"code": 400, "message": "x", "status": "INVALID_ARGUMENT"}}], REFUSED),
+]
+"""How vendors say no: status, body, and what is made of it."""
+
+
+@pytest.mark.parametrize(("vendor", "status", "body", "reason"), VENDORS_ERRORS)
+def test_each_vendors_errors_are_classified(vendor: str, status: int, body: object, reason: Reason) -> None:
+    found = DIALECT.decode_error(status, {}, json.dumps(body).encode(), now_s=NOW_S)
+    assert (found.reason, found.http_status) == (reason, status), vendor
+
+
+@pytest.mark.parametrize("status", [401, 502])
+def test_a_web_page_is_judged_by_its_status(status: int) -> None:
+    page = b"<html><head><title>401 Authorization Required</title></head></html>"
+    assert (
+        DIALECT.decode_error(status, {}, page, now_s=NOW_S).reason is {401: NO_KEY, 502: Reason.UPSTREAM_ERROR}[status]
+    )
+
+
+def test_figures_of_a_prompt_that_is_too_long() -> None:
+    message = "This endpoint's maximum context length is 200000 tokens. However, you requested about 2500021 tokens"
+    for error in ({"error": {"message": message}}, {"error": message}, {"object": "error", "message": message}):
+        found = DIALECT.decode_error(400, {}, json.dumps(error).encode(), now_s=NOW_S)
+        assert found.slots == {"maxTokens": "200000", "requestedTokens": "2500021"}
+
+
+def test_the_field_at_fault_is_named() -> None:
+    body = {"detail": [{"type": "x", "loc": ["body", "temperature"], "msg": "x"}]}
+    found = DIALECT.decode_error(422, {}, json.dumps(body).encode(), now_s=NOW_S)
+    assert [violation.field for violation in found.violations] == ["temperature"]
+    elsewhere = {"detail": {"message": "x", "loc": "nowhere"}}
+    assert DIALECT.decode_error(422, {}, json.dumps(elsewhere).encode(), now_s=NOW_S).violations == ()

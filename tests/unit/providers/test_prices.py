@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from llmgateway_server.core.money import Rates, cost_of
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.providers.prices import PRICE_LISTS, list_version, pico_usd, price_of
+from llmgateway_server.providers.vendors import VENDORS
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 LISTED = [
@@ -23,6 +24,7 @@ LISTED = [
     for model in get_snapshot().find_provider(None, provider, None).models
 ]
 PRICED = [each for each in LISTED if price_of(*each, AT) is not None]
+MAKERS = ("openai", "anthropic", "google")
 SERVICE_TIERS = ("", "flex", "priority", "default")
 
 
@@ -76,9 +78,10 @@ def test_our_cost_is_that_of_the_price_list(model: tuple[str, str], usage: Usage
 
 
 def test_most_of_the_list_has_a_price_and_the_rest_is_billed_by_other_things() -> None:
-    unpriced = sorted(name for vendor, name in LISTED if price_of(vendor, name, AT) is None)
+    unpriced = sorted(name for vendor, name in LISTED if vendor in MAKERS and price_of(vendor, name, AT) is None)
     assert len(PRICED) > 100
-    other = ("image", "realtime", "live", "transcribe", "tts", "whisper", "moderation")
+    other = ["image", "realtime", "live", "transcribe", "tts", "whisper", "moderation"]
+    other += ["banana", "omni", "gemini-embedding-2", "gemma"]  # of Google; the last of these cost nothing
     names = [name for name in unpriced if not name.startswith("ft:")]  # these match with a date behind them only
     assert all(any(word in name for word in other) for name in names), names
     assert price_of("openai", "ft:gpt-4o-mini-2024-07-18:org::id", AT) is not None
@@ -103,6 +106,44 @@ def test_known_prices() -> None:
     embedding = price_of("openai", "text-embedding-3-small", AT)
     assert embedding is not None
     assert (embedding.input_pico_usd, embedding.output_pico_usd) == (20_000, 0)
+
+
+@pytest.mark.parametrize("vendor", PRICE_LISTS)
+def test_every_price_list_is_in_the_package(vendor: str) -> None:
+    assert vendor in VENDORS
+    assert get_snapshot().find_provider(None, PRICE_LISTS[vendor], None) is not None
+
+
+KNOWN = {
+    "azure": ("o4-mini", 1_100_000),
+    "groq": ("openai/gpt-oss-120b", 150_000),
+    "mistral": ("mistral-small-2603", 150_000),
+    "deepseek": ("deepseek-v4-pro", 660_000),
+    "xai": ("grok-code-fast-1", 200_000),
+    "openrouter": ("openai/gpt-4o-mini", 150_000),
+    "together": ("meta-llama/Llama-3.3-70B-Instruct-Turbo", 880_000),
+    "fireworks": ("accounts/fireworks/models/gpt-oss-120b", 150_000),
+    "perplexity": ("sonar-pro-search", 3_000_000),
+    "cerebras": ("gpt-oss-120b", 350_000),
+    "bedrock": ("amazon.nova-lite-v1:0", 60_000),
+    "bedrock-anthropic": ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 3_300_000),
+    "vertex-anthropic": ("claude-sonnet-4-5@20250929", 3_000_000),
+}
+
+
+@pytest.mark.parametrize("vendor", KNOWN)
+def test_a_known_model_of_each_host_has_its_price(vendor: str) -> None:
+    name, input_pico_usd = KNOWN[vendor]
+    price = price_of(vendor, name, AT)
+    assert price is not None
+    assert price.input_pico_usd == input_pico_usd
+
+
+def test_azure_takes_what_openai_takes() -> None:
+    price = price_of("azure", "gpt-4o", AT)
+    assert price is not None
+    assert price == price_of("openai", "gpt-4o", AT)
+    assert price_of("azure", "my-own-deployment", AT) is None
 
 
 def test_a_price_has_its_date() -> None:

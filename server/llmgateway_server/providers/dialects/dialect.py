@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -14,6 +14,9 @@ from llmgateway_server.core.events import Event
 from llmgateway_server.core.messages import MediaPart
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import Operation
+from llmgateway_server.providers.dialects.framing import Framings
+from llmgateway_server.providers.dialects.media import MediaKind
+from llmgateway_server.providers.dialects.stream import EventReader
 from llmgateway_server.providers.wire.port import WireRequest
 
 
@@ -31,8 +34,27 @@ class Quirks:
     """Knows the role `developer`; otherwise it is sent as `system`."""
     end_user_field: str = "user"
     """Where the id of the end user goes."""
-    top_k: bool = False
-    """Knows `top_k`, which OpenAI itself does not."""
+    seed_field: str = "seed"
+    """Where the seed goes."""
+    unknown_options: frozenset[str] = frozenset({"top_k"})
+    """What it refuses or passes over, by the names of the contract: fields of the request (`seed`, `tools`), a form of
+    the answer (`response_format.json_object`), options of the dialect alone (`verbosity`), fields and parts of messages
+    (`messages.name`, `messages.refusal`)."""
+    most_stops: int = 0
+    """How many stop texts it takes; 0: no limit is known."""
+    media: frozenset[MediaKind] = frozenset({MediaKind.IMAGE, MediaKind.AUDIO, MediaKind.DOCUMENT})
+    """What may stand beside a user's text. Where nothing may, content is sent as one text and never as a list."""
+    document_part: str = "file"
+    """How a document is written: `file` (name and data) or `document_url` (an address that may be a `data:` one)."""
+    reasoning: str = "effort"
+    """How it is told how much to reason: a name of `openai_chat.reasoning.WAYS`."""
+    reasoning_history: str = ""
+    """Field of an assistant's message in which its reasoning goes back, or `content` for a part of the content; empty:
+    it does not go back."""
+    state_vendor: str = ""
+    """Whose opaque state stands in the field `reasoning_details` and goes back there; empty: it is not read."""
+    tool_call_id: str = r"[\s\S]{1,40}"
+    """Pattern of the ids that it takes for tool calls; others are replaced. OpenAI refuses more than 40 characters."""
 
 
 UNREADABLE = (ValueError, RecursionError)
@@ -40,38 +62,17 @@ UNREADABLE = (ValueError, RecursionError)
 
 
 def json_post(
-    path: str, body: Mapping[str, Any], *, streaming: bool, headers: tuple[tuple[str, str], ...] = ()
+    path: str,
+    body: Mapping[str, Any],
+    *,
+    streaming: bool,
+    headers: tuple[tuple[str, str], ...] = (),
+    stream_type: str = "text/event-stream",
 ) -> WireRequest:
-    """Returns a request with a JSON body; keys keep their order."""
-    accept = "text/event-stream" if streaming else "application/json"
+    """Returns a request with a JSON body; keys keep their order. A stream is asked for as `stream_type`."""
+    accept = stream_type if streaming else "application/json"
     usual = (("content-type", "application/json"), ("accept", accept))
     return WireRequest("POST", path, usual + headers, msgspec.json.encode(body))
-
-
-class StreamDecoder(Protocol):
-    """Turns one stream's bytes into events, however they are cut."""
-
-    finished: bool
-    """The stream said that it is over; what follows is ignored."""
-    failure: UpstreamError | None
-    """What is to be raised once the events that came before it are delivered."""
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Returns the events of all that is complete so far; adjacent deltas are merged, except for the first.
-
-        Raises:
-            UpstreamError: the stream carries an error or cannot be read, and no event came before it; otherwise
-                those events are returned and `failure` is set.
-        """
-        ...
-
-    def end(self) -> list[Event]:
-        """Tells that the body ended cleanly.
-
-        Raises:
-            UpstreamError: UPSTREAM_STREAM_INTERRUPTED, the stream is not complete.
-        """
-        ...
 
 
 class Dialect(Protocol):
@@ -81,6 +82,8 @@ class Dialect(Protocol):
     state_vendor: str
     """Whose opaque state the dialect writes and understands: `ProviderState.vendor`."""
     operations: frozenset[Operation]
+    framings: Framings
+    """How its streams are divided into events, by media type; the usual one first."""
 
     def fetches(self, media: MediaPart) -> bool:
         """Tells whether the vendor fetches the address of `media` by itself; otherwise its bytes must be sent."""
@@ -102,12 +105,31 @@ class Dialect(Protocol):
         """
         ...
 
-    def stream_decoder(self, attempt: Attempt, quirks: Quirks) -> StreamDecoder:
-        """Returns a decoder for one stream."""
+    def stream_reader(self, attempt: Attempt, quirks: Quirks) -> EventReader:
+        """Returns the reader of one stream's events."""
         ...
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> UpstreamError:
         """Classifies an answer whose status is not 2xx. Never raises."""
+        ...
+
+
+@runtime_checkable
+class HeaderReader(Dialect, Protocol):
+    """A dialect whose whole answers say some of it in their headers, such as the tokens."""
+
+    def decode_answer(self, attempt: Attempt, quirks: Quirks, headers: Mapping[str, str], body: bytes) -> list[Event]:
+        """Returns the events of a whole answer, as `decode_reply` does.
+
+        Args:
+            attempt: tells the request and the target.
+            quirks: of the vendor.
+            headers: of the answer, with names in lower case.
+            body: of the answer.
+
+        Raises:
+            UpstreamError: as `decode_reply`.
+        """
         ...
 
 

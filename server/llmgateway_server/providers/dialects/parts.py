@@ -13,6 +13,7 @@ from llmgateway_server.core.events import (
     Event,
     FinishReason,
     Logprob,
+    MediaDelta,
     PartFinished,
     PartKind,
     PartStarted,
@@ -140,6 +141,14 @@ class PartsBuilder:
             self._events.append(PartFinished(index, state))
         elif self._answer_key is not None and key == self._answer_key:
             self._end_answer()
+
+    def medium(self, mime_type: str, data: bytes, state: ProviderState | None = None) -> None:
+        """Adds an image, a sound or a document that came whole."""
+        self._turn_to(None)
+        index = self._begin(PartStarted(self._next, PartKind.MEDIA, mime_type=mime_type))
+        if data:
+            self._delta(MediaDelta(index, data))
+        self._events.append(PartFinished(index, state))
 
     def add(self, event: Event) -> None:
         """Adds an event that is not a part's, in its place."""

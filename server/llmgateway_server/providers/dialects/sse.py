@@ -6,8 +6,10 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing
 from __future__ import annotations
 
 from llmgateway_server.core.errors import UpstreamError
+from llmgateway_server.providers.dialects.framing import Framed, Framings
 from llmgateway_server.providers.faults import malformed
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_LINE_BYTES = 1024 * 1024
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """Bounds of a line and of an event, see `docs/reliability.md`."""
@@ -35,12 +37,14 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._data_bytes = 0
 
-    def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
+    def feed(self, chunk: bytes) -> Framed:
         """Returns the events that `chunk` completes, as (event name, data); comments and other fields are ignored.
 
         Raises:
             UpstreamError: UPSTREAM_MALFORMED, a line or an event is too long.
         """
+        if self._first and not self._rest and chunk and chunk[:1] != BYTE_ORDER_MARK[:1]:
+            self._first = False  # nothing to drop, so that the usual first chunk, often a long one, is read fast, too
         border = chunk.rfind(b"\n\n")
         if border >= 0 and self._at_border() and b"\r" not in chunk:
             text = bytes(self._rest) + chunk[:border]
@@ -52,7 +56,7 @@ class SseDecoder:
         """Tells whether no event is half read, an unfinished line aside."""
         return not (self._first or self._skip_lf or self._data or self._event)
 
-    def _plain_events(self, text: bytes) -> list[tuple[bytes, bytes]]:
+    def _plain_events(self, text: bytes) -> Framed:
         """Reads complete events whose lines end with LF: nearly all there are, and nearly always of one line each."""
         events = []
         for block in text.split(b"\n\n"):
@@ -64,7 +68,7 @@ class SseDecoder:
                 events += self._events([*block.split(b"\n"), b""])
         return events
 
-    def _feed_lines(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
+    def _feed_lines(self, chunk: bytes) -> Framed:
         """Reads whatever came, line by line."""
         if self._skip_lf and chunk:
             self._skip_lf = False
@@ -87,13 +91,13 @@ class SseDecoder:
                 raise self._too_long("line")
         return self._events(lines)
 
-    def _events(self, lines: list[bytes]) -> list[tuple[bytes, bytes]]:
+    def _events(self, lines: list[bytes]) -> Framed:
         events = []
         for raw in lines:
             line = raw.rstrip(b"\r\n")
             if self._first:
                 self._first = False
-                line = line.removeprefix(b"\xef\xbb\xbf")
+                line = line.removeprefix(BYTE_ORDER_MARK)
             if len(line) > self._max_line:
                 raise self._too_long("line")
             if not line:
@@ -118,7 +122,7 @@ class SseDecoder:
             raise self._too_long("event")
         self._data.append(data)
 
-    def end(self) -> list[tuple[bytes, bytes]]:
+    def end(self) -> Framed:
         """Returns the event that the end of the body completes.
 
         The standard drops an event without its blank line; some vendors end their bodies so, and what it holds is then
@@ -130,3 +134,7 @@ class SseDecoder:
 
     def _too_long(self, what: str) -> UpstreamError:
         return malformed(f"server-sent {what} over its cap")
+
+
+SERVER_SENT_EVENTS: Framings = {"text/event-stream": SseDecoder}
+"""The framing of most dialects."""

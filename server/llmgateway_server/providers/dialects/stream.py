@@ -1,4 +1,4 @@
-"""What the streams of all dialects over server-sent events share: framing, failing late, ending once."""
+"""What the streams of all dialects share: failing late, ending once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Protocol
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.events import Event
 from llmgateway_server.core.reasons import Reason
+from llmgateway_server.providers.dialects.framing import Framed, Framing
 from llmgateway_server.providers.dialects.parts import PartsBuilder
-from llmgateway_server.providers.dialects.sse import SseDecoder
 from llmgateway_server.providers.faults import malformed
 
 
@@ -35,30 +35,42 @@ class EventReader(Protocol):
         ...
 
 
-class SseStream:
-    """Decodes one stream; see `dialect.StreamDecoder`.
+class EventStream:
+    """Turns one stream's bytes into events, however they are cut.
 
     Args:
+        framing: divides the bytes.
         reader: the dialect's half.
     """
 
-    def __init__(self, reader: EventReader) -> None:
-        self._sse = SseDecoder()
+    def __init__(self, framing: Framing, reader: EventReader) -> None:
+        self._framing = framing
         self._reader = reader
         self._began = False
         self.failure: UpstreamError | None = None
+        """What is to be raised once the events that came before it are delivered."""
         self.finished = False
+        """Whether the stream said that it is over; what follows is ignored."""
 
     def feed(self, data: bytes) -> list[Event]:
-        """Reads what arrived."""
+        """Returns the events of all that is complete so far; adjacent deltas are merged, except for the first.
+
+        Raises:
+            UpstreamError: the stream carries an error or cannot be read, and no event came before it; otherwise
+                those events are returned and `failure` is set.
+        """
         try:
-            self._read(self._sse.feed(data))
+            self._read(self._framing.feed(data))
         except UpstreamError as failure:
             return self._fail(failure)
         return self._reader.parts.take()
 
     def end(self) -> list[Event]:
-        """Judges a clean end of the body."""
+        """Tells that the body ended cleanly.
+
+        Raises:
+            UpstreamError: UPSTREAM_STREAM_INTERRUPTED, the stream is not complete.
+        """
         if self.finished:
             return []
         try:
@@ -68,18 +80,20 @@ class SseStream:
             return self._fail(failure)
         return self._reader.parts.take()
 
-    def _read(self, events: list[tuple[bytes, bytes]]) -> None:
+    def _read(self, events: Framed) -> None:
         read = self._reader.read
         self._began = self._began or bool(events)
+        if self.finished:
+            return
         for name, data in events:
-            if self.finished:  # whatever follows the last event is not looked at
+            if read(name, data):
+                self.finished = True  # whatever follows the last event is not looked at
                 return
-            self.finished = read(name, data)
 
     def _read_rest(self) -> None:
         """Reads the event that the end of the body completes. What is no whole event there was cut."""
         try:
-            self._read(self._sse.end())
+            self._read(self._framing.end())
         except UpstreamError as failure:
             if failure.reason is not Reason.UPSTREAM_MALFORMED:
                 raise

@@ -12,6 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+Headers = tuple[tuple[str, str], ...]
+"""Names in lower case, and values."""
+
 
 @dataclass(slots=True)
 class WireRequest:
@@ -23,7 +26,7 @@ class WireRequest:
 
     method: str
     path: str
-    headers: tuple[tuple[str, str], ...]
+    headers: Headers
     body: bytes = b""
 
 

@@ -1,4 +1,4 @@
-"""A fake provider that speaks the wire formats of OpenAI and Anthropic, byte by byte as they do.
+"""A fake provider that speaks the wire formats of the vendors, byte by byte as they do.
 
 `FakeProvider` is the server; `FakeReply` and `FakeError` are what it says. See docs/fake-provider.md.
 """

@@ -53,6 +53,8 @@ class Asked:
     """Models that exist; empty: every name does."""
     api_key: str = ""
     """The key that is right; empty: every key is."""
+    path: str = ""
+    """With its query."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -68,6 +68,15 @@ def check_message(asked: Asked) -> None:
         Refused: the first fault.
     """
     check_headers(asked)
+    check_body(asked)
+
+
+def check_body(asked: Asked) -> None:
+    """Refuses what the Messages API refuses wherever it is served.
+
+    Raises:
+        Refused: the first fault.
+    """
     _check_fields(asked, MESSAGE_FIELDS, ("model", "max_tokens", "messages"))
     _check_thinking(asked.body)
     _check_rest(asked)
@@ -80,6 +89,15 @@ def check_count(asked: Asked) -> None:
         Refused: the first fault.
     """
     check_headers(asked)
+    check_count_body(asked)
+
+
+def check_count_body(asked: Asked) -> None:
+    """Refuses what a token count refuses wherever it is served.
+
+    Raises:
+        Refused: the first fault.
+    """
     _check_fields(asked, COUNT_FIELDS, ("model", "messages"))
     _check_rest(asked)
 

@@ -77,6 +77,21 @@ CONTENT_TYPES: dict[str, set[str]] = {
     "assistant": {"text", "refusal"},
     "tool": {"text"},
 }
+ALIKE_FIELDS: dict[str, Kind] = {
+    **CHAT_FIELDS,
+    "n": whole(1, 1),
+    "random_seed": Kind((int,)),
+    "reasoning": OBJECT,
+    "service_tier": TEXT,
+    "thinking": OBJECT,
+    "top_k": whole(0),
+}
+"""Fields that others added, or take other words in."""
+ALIKE_CONTENT_TYPES = {
+    **CONTENT_TYPES,
+    "user": {*CONTENT_TYPES["user"], "document_url", "file_url"},
+    "assistant": {*CONTENT_TYPES["assistant"], "thinking"},
+}
 MOST_STOPS = 4
 
 Check = Callable[[Asked], None]
@@ -87,7 +102,14 @@ def refuse(param: str | None, message: str, code: str | None = None, status: int
     return Refused(FakeError(status, "invalid_request_error", code, message, param))
 
 
-def check_head(asked: Asked, fields: Mapping[str, Kind], required: tuple[str, ...], *, no_model_status: int) -> None:
+def check_head(
+    asked: Asked,
+    fields: Mapping[str, Kind],
+    required: tuple[str, ...],
+    *,
+    no_model_status: int,
+    key: Callable[[Asked], None] | None = None,
+) -> None:
     """Refuses what every endpoint refuses first: by key, by fields, by model.
 
     Args:
@@ -95,8 +117,9 @@ def check_head(asked: Asked, fields: Mapping[str, Kind], required: tuple[str, ..
         fields: that the endpoint knows.
         required: those of them that must be there.
         no_model_status: the HTTP status for a model that does not exist; 404 of chat completions, 400 of Responses.
+        key: refuses a wrong key; None for OpenAI's own way.
     """
-    check_key(asked)
+    (key or check_key)(asked)
     _check_fields(asked, fields, required)
     if asked.models and asked.body["model"] not in asked.models:
         raise refuse(None, "There is no such model.", "model_not_found", no_model_status)
@@ -177,25 +200,42 @@ def check_choice(body: Mapping[str, Any], named: str | None, names: list[str]) -
 # --- chat completions --------------------------------------------------------------------------------------------
 
 
-def check_chat(asked: Asked) -> None:
+def check_alike(asked: Asked) -> None:
+    """Refuses what all refuse who speak like OpenAI. Errors as in `check_chat`."""
+    check_chat(asked, fields=ALIKE_FIELDS, content_types=ALIKE_CONTENT_TYPES)
+
+
+def check_chat(
+    asked: Asked,
+    key: Check | None = None,
+    *,
+    fields: Mapping[str, Kind] = CHAT_FIELDS,
+    content_types: Mapping[str, Collection[str]] = CONTENT_TYPES,
+) -> None:
     """Refuses what chat completions refuse.
+
+    Args:
+        asked: the request.
+        key: as for `check_head`.
+        fields: that there are.
+        content_types: of pieces of content, by role.
 
     Raises:
         Refused: the first fault.
     """
-    check_head(asked, CHAT_FIELDS, ("model", "messages"), no_model_status=404)
+    check_head(asked, fields, ("model", "messages"), no_model_status=404, key=key)
     body = asked.body
     if not body["messages"]:
         raise refuse("messages", "There are no messages.", "empty_array")
     for index, message in enumerate(body["messages"]):
-        _check_message(message, f"messages[{index}]")
+        _check_message(message, f"messages[{index}]", content_types)
     _check_answers(body["messages"])
     _check_options(body)
     _check_tools(body)
     _check_format(body)
 
 
-def _check_message(message: Any, param: str) -> None:
+def _check_message(message: Any, param: str, content_types: Mapping[str, Collection[str]]) -> None:
     role = message.get("role") if isinstance(message, dict) else None
     if role not in ROLES:
         raise refuse(f"{param}.role", "The role is unknown.", "invalid_value")
@@ -204,7 +244,7 @@ def _check_message(message: Any, param: str) -> None:
     if content is None and not (role == "assistant" and others):
         raise refuse(f"{param}.content", "The content is null.", "invalid_type")
     if content is not None:
-        check_content(content, f"{param}.content", CONTENT_TYPES[role])
+        check_content(content, f"{param}.content", content_types[role])
     for index, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function", {})
         if not (call.get("id") and function.get("name") and isinstance(function.get("arguments"), str)):

@@ -13,7 +13,19 @@ from typing import Literal, Self
 
 from llmgateway_server.core.events import Logprob
 
-Format = Literal["openai_chat", "openai_responses", "anthropic_messages"]
+Format = Literal[
+    "openai_chat",
+    "openai_responses",
+    "anthropic_messages",
+    "bedrock_converse",
+    "bedrock_llama",
+    "bedrock_text",
+    "anthropic_on_bedrock",
+    "anthropic_on_vertex",
+    "ollama_chat",
+    "cohere_chat",
+    "gemini",
+]
 """A vendor's way to write a reply."""
 
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "stop_sequence", "pause"]
@@ -67,6 +79,8 @@ class FakeReasoning:
     signature: str = ""
     """What proves the origin when it comes back; made from the text where it is empty."""
     redacted_data: str = ""
+    plan: bool = False
+    """Whether it is a plan for the tools, for which Cohere has a field of its own; to others it is as any thought."""
 
     @property
     def seal(self) -> str:

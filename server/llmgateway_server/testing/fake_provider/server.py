@@ -9,16 +9,16 @@ from dataclasses import replace
 from typing import Any, Self
 
 from llmgateway_server.testing import upstream
-from llmgateway_server.testing.fake_provider import cuts, errors
+from llmgateway_server.testing.fake_provider import cuts
 from llmgateway_server.testing.fake_provider.checks import Asked, Memory, Refused
 from llmgateway_server.testing.fake_provider.endpoints import (
-    COUNTS,
-    ENDPOINTS,
+    BASE_PATHS,
     LIST_CHECKS,
+    MANNERS,
     MODELS,
-    REQUEST_ID_HEADERS,
     Count,
     Endpoint,
+    endpoint_for,
     estimate,
     models,
     speaks,
@@ -30,17 +30,13 @@ from llmgateway_server.testing.upstream import Exchange, Received, Script
 Scripted = FakeReply | FakeError | Script
 """What a request is answered with: a reply, a failure, or steps of `testing.upstream` that write raw bytes."""
 
-STREAM = {"content-type": "text/event-stream; charset=utf-8", "transfer-encoding": "chunked"}
-RETRIED_STATUSES = {408, 409, 429}
-"""Statuses below 500 that Anthropic tells its callers to retry."""
-
 
 class FakeProvider(upstream.Upstream):
     """A provider on a port of loopback; use it as `async with FakeProvider() as fake`.
 
-    It serves `/v1/chat/completions`, `/v1/responses` and `/v1/messages`, unary or streamed as the request says, token
-    counts at `/v1/responses/input_tokens` and `/v1/messages/count_tokens`, and `/v1/models`. A request that the vendor
-    would refuse is refused in the vendor's shape and takes nothing from the script.
+    It serves the paths of `endpoints`: replies, unary or streamed as the request or its path says, token counts, and
+    `/v1/models`. A request that the vendor would refuse is refused in the vendor's shape and takes nothing from the
+    script.
 
     Args:
         answer: answers requests that have no script of their own, see `then`; the default says hello.
@@ -90,7 +86,7 @@ class FakeProvider(upstream.Upstream):
 
     def provider(self, vendor: str = "openai-compatible") -> dict[str, str]:
         """Returns the settings of this provider, for a gateway's `providers`."""
-        return {"vendor": vendor, "base_url": self.base_url}
+        return {"vendor": vendor, "base_url": self.root_url + BASE_PATHS.get(vendor, "/v1")}
 
     def then(self, *scripts: Scripted) -> None:
         """Appends what the next well-formed requests for a reply are answered with, one each."""
@@ -98,20 +94,23 @@ class FakeProvider(upstream.Upstream):
 
     async def play(self, exchange: Exchange, scripted: Scripted) -> None:
         """Answers a request for a reply; for steps that do something before or after it."""
-        endpoint = ENDPOINTS[_path(exchange.received)]
-        request = exchange.received.body
+        endpoint, model = _served(exchange.received)
+        if not isinstance(endpoint, Endpoint):  # pragma: no cover: counts have no script
+            raise TypeError(endpoint)
+        request = _request(exchange.received, model)
+        streaming = endpoint.streams(request)
         match scripted:
             case FakeReply():
                 number = next(self._numbers)
                 reply = replace(scripted, response_id=scripted.response_id or f"{endpoint.id_prefix}fake{number}")
                 self.memory.remember(reply)
-                if request.get("stream") is True:
+                if streaming:
                     await self._stream(exchange, endpoint.frames(reply, request), endpoint.format)
                 else:
-                    await self._send(exchange, endpoint.body(reply, request), endpoint.format)
-            case FakeError() if request.get("stream") is True and scripted.in_stream_after is not None:
-                request_id = f"req_fake{len(self.requests)}"
-                written = errors.frames(scripted, endpoint.format, request, request_id)
+                    body, headers = endpoint.body(reply, request), endpoint.headers(reply)
+                    await self._send(exchange, body, endpoint.format, headers)
+            case FakeError() if streaming and scripted.in_stream_after is not None:
+                written = MANNERS[endpoint.format].error_frames(scripted, request, self._request_id)
                 await self._stream(exchange, written, endpoint.format)
             case FakeError():
                 await self._fail(exchange, scripted, endpoint.format)
@@ -130,12 +129,13 @@ class FakeProvider(upstream.Upstream):
                 self._check(LIST_CHECKS[caller], received)
                 await self._send(exchange, models(self.models or MODELS, caller), caller)
                 return
-            known: Endpoint | Count | None = ENDPOINTS.get(path) or COUNTS.get(path)
-            if known is None or received.method != "POST":
-                status = 404 if known is None else 405
+            served = endpoint_for(path)
+            if served is None or received.method != "POST":
+                status = 404 if served is None else 405
                 raise Refused(FakeError(status, "not_found_error" if caller == "anthropic_messages" else ""))
+            known, model = served
             caller = known.format
-            self._check(known.check, received)
+            self._check(known.check, received, model)
         except Refused as refused:
             await self._fail(exchange, refused.error, caller)
             return
@@ -144,9 +144,10 @@ class FakeProvider(upstream.Upstream):
         else:
             await self.play(exchange, self._scripted.pop(0) if self._scripted else self.answer(received))
 
-    def _check(self, check: Callable[[Asked], None], received: Received) -> None:
+    def _check(self, check: Callable[[Asked], None], received: Received, model: str = "") -> None:
+        body = _request(received, model)
         try:
-            check(Asked(received.headers, received.body, self.memory, self.models, self.api_key))
+            check(Asked(received.headers, body, self.memory, self.models, self.api_key, received.path))
         except (AttributeError, LookupError, TypeError) as error:  # a shape that no check has foreseen is wrong, too
             raise Refused(FakeError(400, message="The request has a wrong shape.")) from error
 
@@ -159,26 +160,31 @@ class FakeProvider(upstream.Upstream):
 
     # --- bytes ---------------------------------------------------------------------------------------------------
 
-    async def _send(self, exchange: Exchange, payload: Mapping[str, Any], format: Format) -> None:
-        await _answer_json(exchange, payload, 200, self._headers(format))
+    async def _send(
+        self, exchange: Exchange, payload: Mapping[str, Any], format: Format, headers: Mapping[str, str] | None = None
+    ) -> None:
+        await _answer_json(exchange, payload, 200, {**self._headers(format), **(headers or {})})
 
     async def _fail(self, exchange: Exchange, error: FakeError, format: Format) -> None:
-        headers = self._headers(format)
-        if format == "anthropic_messages":
-            retried = error.status >= 500 or error.status in RETRIED_STATUSES
-            headers["x-should-retry"] = str(retried).lower()
-        payload = errors.body(error, format, headers[REQUEST_ID_HEADERS[format]])
-        await _answer_json(exchange, payload, error.status, {**headers, **error.headers})
+        manners = MANNERS[format]
+        headers = {**self._headers(format), **manners.error_headers(error), **error.headers}
+        await _answer_json(exchange, manners.error_body(error, self._request_id), error.status, headers)
 
     async def _stream(self, exchange: Exchange, frames: list[bytes], format: Format) -> None:
-        await upstream.head(200, {**STREAM, **self._headers(format)})(exchange)
-        for piece in self.cut(b"".join(frames)):
+        framing = {"content-type": MANNERS[format].stream_type, "transfer-encoding": "chunked"}
+        await upstream.head(200, {**framing, **self._headers(format)})(exchange)
+        pieces = frames if self.cut is cuts.per_frame else self.cut(b"".join(frames))
+        for piece in filter(None, pieces):
             await upstream.chunk(piece)(exchange)
             await asyncio.sleep(0)  # lets the caller read piece by piece
         await upstream.END(exchange)
 
     def _headers(self, format: Format) -> dict[str, str]:
-        return {REQUEST_ID_HEADERS[format]: f"req_fake{len(self.requests)}"}
+        return {MANNERS[format].request_id_header: self._request_id}
+
+    @property
+    def _request_id(self) -> str:
+        return f"req_fake{len(self.requests)}"
 
 
 async def _answer_json(exchange: Exchange, payload: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> None:
@@ -190,3 +196,15 @@ async def _answer_json(exchange: Exchange, payload: Mapping[str, Any], status: i
 
 def _path(received: Received) -> str:
     return received.path.partition("?")[0]
+
+
+def _served(received: Received) -> tuple[Endpoint | Count, str]:
+    found = endpoint_for(_path(received))
+    if found is None:  # pragma: no cover: only requests that something is served for are played
+        raise LookupError(received.path)
+    return found
+
+
+def _request(received: Received, model: str) -> Any:
+    """Returns the body of a request; a model that stands in its path is told there."""
+    return {**received.body, "model": model} if model and isinstance(received.body, dict) else received.body

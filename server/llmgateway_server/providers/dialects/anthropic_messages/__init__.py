@@ -8,6 +8,7 @@ Read `dialect` first: it holds the class and the reader of streams. What it is m
 - the question: `request` writes the body, `conversation` its turns, `media` their images and documents, `reasoning`
   how much the model is to think.
 - the answer: `answer` says what is read of it, `blocks` makes its content blocks parts of a reply.
+- `hosting`: where the messages are served (by Anthropic, on Bedrock, on Vertex), and what differs there.
 - `error`: what the vendor's error codes, types and phrases mean.
 - `state`: what goes back to the vendor unchanged.
 

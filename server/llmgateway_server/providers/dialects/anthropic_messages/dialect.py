@@ -24,7 +24,8 @@ from llmgateway_server.providers.dialects.anthropic_messages.answer import (
     word,
 )
 from llmgateway_server.providers.dialects.anthropic_messages.blocks import Blocks
-from llmgateway_server.providers.dialects.anthropic_messages.error import WORDS, problem_of, read_problem
+from llmgateway_server.providers.dialects.anthropic_messages.error import WORDS, problem_of
+from llmgateway_server.providers.dialects.anthropic_messages.hosting import ANTHROPIC, Hosting
 from llmgateway_server.providers.dialects.anthropic_messages.media import is_fetched_by_vendor
 from llmgateway_server.providers.dialects.anthropic_messages.request import (
     attempt_at_completion,
@@ -36,14 +37,11 @@ from llmgateway_server.providers.dialects.anthropic_messages.state import VENDOR
 from llmgateway_server.providers.dialects.counts import believable_count
 from llmgateway_server.providers.dialects.dialect import UNREADABLE, Quirks, json_post
 from llmgateway_server.providers.dialects.parts import PartsBuilder
-from llmgateway_server.providers.dialects.problem import refusal
-from llmgateway_server.providers.dialects.stream import SseStream
+from llmgateway_server.providers.dialects.stream import EventReader
 from llmgateway_server.providers.dialects.structured import answer_tool
 from llmgateway_server.providers.faults import malformed
 from llmgateway_server.providers.wire.port import WireRequest
 
-VERSION = "2023-06-01"
-"""Of the API, for `anthropic-version`."""
 FINISH_REASONS = {
     "end_turn": FinishReason.STOP,
     "max_tokens": FinishReason.LENGTH,
@@ -56,28 +54,48 @@ FINISH_REASONS = {
 
 
 class AnthropicMessages:
-    """See the package."""
+    """See the package.
+
+    Args:
+        hosting: where the messages are served.
+    """
 
     name = "anthropic_messages"
     state_vendor = VENDOR
-    operations = frozenset({Operation.COMPLETE, Operation.COUNT_TOKENS})
+
+    def __init__(self, hosting: Hosting = ANTHROPIC) -> None:
+        self._hosting = hosting
+        self.framings = hosting.framings
+        counts = {Operation.COUNT_TOKENS} if hosting.count_path else set()
+        self.operations = frozenset({Operation.COMPLETE} | counts)
 
     def fetches(self, media: MediaPart) -> bool:
-        """Images and PDFs at `https` addresses are fetched by the vendor."""
-        return is_fetched_by_vendor(media)
+        """Images and PDFs at `https` addresses are fetched by some hosts."""
+        return self._hosting.fetches and is_fetched_by_vendor(media)
 
     def encode_request(self, attempt: Attempt, quirks: Quirks) -> WireRequest:
-        """Writes the body of `POST /messages`, or of `POST /messages/count_tokens`."""
+        """Writes the body of a message, or of the question how many tokens it takes."""
+        hosting = self._hosting
         counting = attempt.call.operation is Operation.COUNT_TOKENS
-        body = count_body(attempt, self.name) if counting else request_body(attempt, self.name)
+        write = count_body if counting else request_body
+        body = write(attempt, self.name, hosting.lacks)
         streaming = attempt.call.streaming and not counting
-        if streaming:
+        if not (hosting.model_in_body or counting):
+            del body["model"]
+        if streaming and hosting.stream_in_body:
             body["stream"] = True
-        headers: tuple[tuple[str, str], ...] = (("anthropic-version", VERSION),)
-        if betas := beta_features(attempt, self.name):
+        betas = beta_features(attempt, self.name)
+        if betas and hosting.betas_in_body:
+            body["anthropic_beta"] = betas
+        headers: tuple[tuple[str, str], ...] = ()
+        if hosting.version_in_body:
+            body["anthropic_version"] = hosting.version
+        else:
+            headers += (("anthropic-version", hosting.version),)
+        if betas and not hosting.betas_in_body:
             headers += (("anthropic-beta", ",".join(betas)),)
-        path = "/messages/count_tokens" if counting else "/messages"
-        return json_post(path, body, streaming=streaming, headers=headers)
+        path = hosting.count_path if counting else hosting.path(attempt.target.upstream_model, streaming)
+        return json_post(path, body, streaming=streaming, headers=headers, stream_type=hosting.stream_type)
 
     def decode_reply(self, attempt: Attempt, quirks: Quirks, body: bytes) -> list[Event]:
         """Reads a message object, or a count of tokens."""
@@ -95,13 +113,13 @@ class AnthropicMessages:
         reply.finish()
         return reply.parts.take()
 
-    def stream_decoder(self, attempt: Attempt, quirks: Quirks) -> SseStream:
-        """Returns a decoder of a message's events."""
-        return SseStream(_EventReader(_Reply(attempt)))
+    def stream_reader(self, attempt: Attempt, quirks: Quirks) -> EventReader:
+        """Returns a reader of a message's events."""
+        return self._hosting.opened(_EventReader(_Reply(attempt)))
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> UpstreamError:
-        """Reads `{"type": "error", "error": {...}}`; whatever else came is judged by its status alone."""
-        return refusal(read_problem(body), WORDS, status, headers, now_s=now_s)
+        """Reads an error as its host writes it."""
+        return self._hosting.refused(status, headers, body, now_s)
 
 
 def _counted(attempt: Attempt, body: bytes) -> list[Event]:

@@ -10,6 +10,7 @@ Source: https://platform.claude.com/docs/en/api/messages
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
@@ -56,9 +57,9 @@ def attempt_at_completion(attempt: Attempt) -> Attempt:
     return replace(attempt, call=replace(attempt.call, request=request.completion))
 
 
-def count_body(attempt: Attempt, dialect: str) -> dict[str, Any]:
-    """Returns the body for counting the tokens of a completion's input. Errors as in `request_body`."""
-    body = _body(attempt_at_completion(attempt), dialect)
+def count_body(attempt: Attempt, dialect: str, lacks: Container[str] = ()) -> dict[str, Any]:
+    """Returns the body for counting the tokens of a completion's input. Arguments and errors as in `request_body`."""
+    body = _body(attempt_at_completion(attempt), dialect, lacks)
     return {name: body[name] for name in COUNTED if name in body}
 
 
@@ -68,25 +69,44 @@ def beta_features(attempt: Attempt, dialect: str) -> list[str]:
     return betas
 
 
-def request_body(attempt: Attempt, dialect: str) -> dict[str, Any]:
-    """Returns the body without the stream's own field; what the caller left out is left to the vendor.
+def request_body(attempt: Attempt, dialect: str, lacks: Container[str] = ()) -> dict[str, Any]:
+    """Returns the body without the fields that only some hosts have; what the caller left out is left to the vendor.
+
+    Args:
+        attempt: tells the request and the target.
+        dialect: its name.
+        lacks: what the host does not have, see `Hosting`.
 
     Raises:
         RequestError: UNSUPPORTED_OPTION with everything that the dialect cannot say.
     """
-    body = _body(attempt, dialect)
+    body = _body(attempt, dialect, lacks)
     if _completion(attempt).max_output_tokens is None:
         attempt.record.max_output_tokens = body["max_tokens"]
     return body
 
 
-def _body(attempt: Attempt, dialect: str) -> dict[str, Any]:
+def _body(attempt: Attempt, dialect: str, lacks: Container[str]) -> dict[str, Any]:
     request = _completion(attempt)
     unsupported = Unsupported(dialect, attempt.call, drop=request.drop_unsupported)
-    options = _Options(attempt, request, dialect, unsupported)
+    options = _Options(attempt, _hosted(request, dialect, lacks, unsupported), dialect, unsupported)
     body = options.written(Conversation(request.messages, unsupported))
     unsupported.settle()
     return body
+
+
+def _hosted(request: CompleteRequest, dialect: str, lacks: Container[str], unsupported: Unsupported) -> CompleteRequest:
+    """Returns the request without what its host does not have."""
+    own = _own(request, dialect)
+    kept = {name: value for name, value in own.items() if name not in lacks}
+    for name in own.keys() - kept.keys():
+        unsupported.option(f"provider_options.{dialect}.{name}")
+    tier = "" if "service_tier" in lacks else request.service_tier
+    if tier != request.service_tier:
+        unsupported.option("service_tier")
+    if len(kept) == len(own) and tier == request.service_tier:
+        return request
+    return replace(request, service_tier=tier, provider_options={**request.provider_options, dialect: kept})
 
 
 def _completion(attempt: Attempt) -> CompleteRequest:

@@ -2,12 +2,13 @@
 
 Read `dialect` first: it holds the class and the reader of streams. What it is made of:
 
-- `request`: the body, and what it cannot say.
-- `answer`: what is read of an answer.
-- `openai_common`: errors and words for reasoning, shared with `openai_responses`.
+- `request`: the body, and what it cannot say; `conversation` writes its messages, `reasoning` how much is reasoned.
+- `answer`: what is read of an answer; `said` puts it into the parts of a reply.
+- `details`: opaque reasoning that goes back to its vendor unchanged, where a vendor has such.
+- `openai_common`: errors in all their shapes, what they mean, and words for reasoning, shared with `openai_responses`.
 
-There is no `ProviderState`: chat completions take nothing back unchanged. State of any vendor beside a part is left out
-with a notice.
+How a vendor departs from OpenAI stands in its row as `Quirks`; no module asks for a vendor's name. OpenAI itself takes
+nothing back unchanged: state of any vendor beside a part is then left out with a notice.
 
 Source: https://platform.openai.com/docs/api-reference/chat
 """

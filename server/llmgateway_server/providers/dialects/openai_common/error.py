@@ -14,6 +14,8 @@ WORDS = Vocabulary(
     codes={
         "context_length_exceeded": Reason.CONTEXT_LENGTH_EXCEEDED,
         "string_above_max_length": Reason.CONTEXT_LENGTH_EXCEEDED,
+        "exceed_context_size_error": Reason.CONTEXT_LENGTH_EXCEEDED,
+        "tokens_limit_reached": Reason.CONTEXT_LENGTH_EXCEEDED,
         "insufficient_quota": Reason.PROVIDER_QUOTA_EXHAUSTED,
         "billing_hard_limit_reached": Reason.PROVIDER_QUOTA_EXHAUSTED,
         "billing_not_active": Reason.PROVIDER_QUOTA_EXHAUSTED,
@@ -23,9 +25,17 @@ WORDS = Vocabulary(
         "image_content_policy_violation": Reason.CONTENT_POLICY,
         "misalignment_policy_violation": Reason.CONTENT_POLICY,
         "bio_policy": Reason.CONTENT_POLICY,
-        "model_not_found": Reason.MODEL_NOT_FOUND,
+        **dict.fromkeys(
+            (
+                *("model_not_found", "DeploymentNotFound", "unknown_model", "invalid_model", "model_decommissioned"),
+                *("model_not_available", "model_not_supported"),
+            ),
+            Reason.MODEL_NOT_FOUND,
+        ),
         "rate_limit_exceeded": Reason.UPSTREAM_RATE_LIMITED,
+        "RateLimitReached": Reason.UPSTREAM_RATE_LIMITED,
         "invalid_api_key": Reason.PROVIDER_AUTH_FAILED,
+        "wrong_api_key": Reason.PROVIDER_AUTH_FAILED,
         "account_deactivated": Reason.PROVIDER_AUTH_FAILED,
         "server_is_overloaded": Reason.UPSTREAM_OVERLOADED,
         "slow_down": Reason.UPSTREAM_OVERLOADED,
@@ -59,11 +69,40 @@ WORDS = Vocabulary(
         Phrase(
             re.compile(
                 r"maximum context length(?: is|:)? (?P<maxTokens>\d{1,9}) tokens"
-                r"(?:.{0,80}?(?:resulted in|requested) (?P<requestedTokens>\d{1,9}))?"
+                r"(?:.{0,80}?(?:resulted in|requested)(?: about)? (?P<requestedTokens>\d{1,9}))?"
             ),
             Reason.CONTEXT_LENGTH_EXCEEDED,
         ),
-        Phrase(re.compile("maximum context length|exceeds the context window"), Reason.CONTEXT_LENGTH_EXCEEDED),
+        Phrase(
+            re.compile(
+                r"maximum prompt length is (?P<maxTokens>\d{1,9}) .{0,40}?(?P<requestedTokens>\d{1,9}) tokens"  # xAI
+            ),
+            Reason.CONTEXT_LENGTH_EXCEEDED,
+        ),
+        Phrase(
+            re.compile(
+                r"prompt is too long: (?P<requestedTokens>\d{1,9}) tokens > (?P<maxTokens>\d{1,9})"  # Anthropic
+            ),
+            Reason.CONTEXT_LENGTH_EXCEEDED,
+        ),
+        Phrase(
+            re.compile(
+                r"input token count \(?(?P<requestedTokens>\d{1,9})\)? exceeds .{0,60}?(?P<maxTokens>\d{1,9})"  # Google
+            ),
+            Reason.CONTEXT_LENGTH_EXCEEDED,
+        ),
+        Phrase(
+            re.compile(
+                "maximum context length|exceeds the context window|exceeds the available context size"
+                "|context length of only|reduce the length of the messages|maximum allowed number of input tokens"
+            ),
+            Reason.CONTEXT_LENGTH_EXCEEDED,
+        ),
+        Phrase(
+            re.compile("^Model Not Exist|is not a valid model ID|^Invalid model: |^No endpoints found for "),
+            Reason.MODEL_NOT_FOUND,
+        ),
+        Phrase(re.compile("^Incorrect API key provided"), Reason.PROVIDER_AUTH_FAILED),  # xAI, with status 400
         Phrase(re.compile("violating our usage policy"), Reason.CONTENT_POLICY),
     ),
 )

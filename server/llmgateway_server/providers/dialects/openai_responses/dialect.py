@@ -16,6 +16,7 @@ from llmgateway_server.providers.dialects.dialect import UNREADABLE, Quirks, jso
 from llmgateway_server.providers.dialects.json_body import decode_again
 from llmgateway_server.providers.dialects.media import MediaKind, kind_of
 from llmgateway_server.providers.dialects.openai_common.error import WORDS
+from llmgateway_server.providers.dialects.openai_common.shapes import problem_in
 from llmgateway_server.providers.dialects.openai_responses.answer import (
     Event as ResponseEvent,
 )
@@ -34,7 +35,8 @@ from llmgateway_server.providers.dialects.openai_responses.request import reques
 from llmgateway_server.providers.dialects.openai_responses.state import VENDOR
 from llmgateway_server.providers.dialects.parts import PartsBuilder
 from llmgateway_server.providers.dialects.problem import Problem, refusal
-from llmgateway_server.providers.dialects.stream import SseStream, interrupted
+from llmgateway_server.providers.dialects.sse import SERVER_SENT_EVENTS
+from llmgateway_server.providers.dialects.stream import EventReader, interrupted
 from llmgateway_server.providers.dialects.structured import answer_tool
 from llmgateway_server.providers.faults import malformed
 from llmgateway_server.providers.wire.port import WireRequest
@@ -58,6 +60,7 @@ class OpenAiResponses:
     name = "openai_responses"
     state_vendor = VENDOR
     operations = frozenset({Operation.COMPLETE, Operation.COUNT_TOKENS})
+    framings = SERVER_SENT_EVENTS
 
     def fetches(self, media: MediaPart) -> bool:
         """Images and documents are fetched by the vendor."""
@@ -91,18 +94,13 @@ class OpenAiResponses:
         except UNREADABLE as error:
             raise malformed("answer is not a response") from error
 
-    def stream_decoder(self, attempt: Attempt, quirks: Quirks) -> SseStream:
-        """Returns a decoder of response events."""
-        return SseStream(_EventReader(attempt))
+    def stream_reader(self, attempt: Attempt, quirks: Quirks) -> EventReader:
+        """Returns a reader of response events."""
+        return _EventReader(attempt)
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> UpstreamError:
-        """Reads `{"error": {...}}`; whatever else came is judged by its status alone."""
-        try:
-            answer = decode_response(body)
-            problem = problem_of(answer.error) if answer else None
-        except UNREADABLE:
-            problem = None
-        return refusal(problem, WORDS, status, headers, now_s=now_s)
+        """Reads the error in whatever shape it came; what cannot be read is judged by its status alone."""
+        return refusal(problem_in(body), WORDS, status, headers, now_s=now_s)
 
 
 def _completing(attempt: Attempt, request: CountTokensRequest) -> Attempt:

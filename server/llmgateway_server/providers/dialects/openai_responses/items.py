@@ -103,7 +103,7 @@ class _Message:
 
     def close(self) -> None:
         """Ends the open part with what stands beside it; one that said nothing never began."""
-        if self._chars or self._citations:
+        if self._chars or self._tokens or self._citations:
             state = State(id=self._id if self._reply.reasoned else "", phase=self._phase)
             written = state.written() if state.id or state.phase else None
             self._reply.parts.end_flow_with(self._at[1], written, tuple(self._citations))
@@ -121,7 +121,7 @@ class _Message:
         return (place, kind) == self._at
 
     def _say(self, place: int, kind: PartKind, text: str, logprobs: object) -> None:
-        if self._turn(place, kind, says=bool(text)):
+        if self._turn(place, kind, says=bool(text or logprobs)):
             tokens = logprobs_of(logprobs)
             self._chars += len(text)
             self._tokens += len(tokens)
@@ -129,7 +129,7 @@ class _Message:
 
     def _settle(self, place: int, kind: PartKind, text: str, logprobs: object) -> None:
         """Says what is missing of a part that is now whole."""
-        if self._turn(place, kind, says=bool(text)):
+        if self._turn(place, kind, says=bool(text or logprobs)):
             left = logprobs[self._tokens :] if isinstance(logprobs, list) else None
             self._say(place, kind, text[self._chars :], left)
 

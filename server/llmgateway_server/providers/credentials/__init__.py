@@ -1,0 +1,1 @@
+"""How calls are authorized: schemes that put a secret into a request, and sources that secrets come from."""
