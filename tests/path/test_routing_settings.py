@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 
 from llmgateway.v1 import routing_pb2
+from llmgateway_server.testing.fake_provider import FakeProvider
 from llmgateway_server.testing.gateway import running_gateway
 from tests.properties.loop import ask, refusal
 
@@ -79,3 +80,13 @@ async def test_all_are_disabled() -> None:
         await decided(document({"provider": "a", "enabled": False}))
     assert refusal(caught.value).reason == "NO_HEALTHY_PROVIDER"
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_targets_say_where_their_account_is() -> None:
+    async with FakeProvider() as fake:
+        account = {**fake.provider("bedrock"), "api_key": "k", "region": "eu-central-1"}
+        models = {"m": {"targets": [{"provider": "aws", "model": "amazon.nova-lite-v1:0"}]}}
+        async with running_gateway({"providers": {"aws": account}, "models": models}) as gateway:
+            for name in ("m", "aws/amazon.nova-pro-v1:0"):
+                reply = await gateway.stub.Complete(ask(model=name))
+                assert reply.attempts[0].target.region == "eu-central-1"

@@ -68,6 +68,7 @@ class FakeProvider:
     ) -> None:
         self.name = name
         self.vendor = vendor
+        self.region = ""
         self.clock = clock
         self.observer = observer
         self.rng = rng

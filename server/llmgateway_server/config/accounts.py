@@ -169,11 +169,12 @@ def _described(name: str, account: ProviderSettings, path_prefix: str) -> Accoun
     return Account(
         name=name,
         vendor=vendor.name,
+        region=account.region,
         locate=vendor.locate(path_prefix, account.api_version),
         quirks=vendor.quirks,
         dialects=vendor.dialects,
         counting_dialect=vendor.counting_dialect,
-        models=vendor_models(name, vendor.name, operations),
+        models=vendor_models(name, vendor.name, operations, account.region),
         check_path=vendor.check_path,
         check_headers=vendor.check_headers,
     )

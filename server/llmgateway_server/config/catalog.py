@@ -113,7 +113,7 @@ def _built(
 
 def _model(name: str, settings: ModelSettings, providers: Mapping[str, Provider], known: Mapping[str, Model]) -> Model:
     if settings.targets:
-        targets = tuple(_target(each, providers[each.provider].vendor) for each in settings.targets)
+        targets = tuple(_target(each, providers[each.provider]) for each in settings.targets)
         operations = frozenset.intersection(*(providers[target.provider].operations for target in targets))
         model = model_of(name, targets, operations, settings.aliases)
     else:
@@ -143,8 +143,8 @@ def _changes(settings: ModelSettings) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value is not None}
 
 
-def _target(settings: TargetSettings, vendor: str) -> Target:
-    target = target_of(settings.provider, vendor, settings.model)
+def _target(settings: TargetSettings, provider: Provider) -> Target:
+    target = target_of(settings.provider, provider.vendor, settings.model, provider.region)
     return replace(
         target,
         price=target.price if settings.price is None else price_from(settings.price),

@@ -76,6 +76,7 @@ class HandlerProvider:
     def __init__(self, account: HandlerAccount, handler: Handler, keys: KeyRing, egress: Egress, clock: Clock) -> None:
         self.name = account.name
         self.vendor = account.vendor
+        self.region = ""
         self._account = account
         self._handler = handler
         self._threads = Threads(max(1, handler.thread_count))

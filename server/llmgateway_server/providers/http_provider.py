@@ -34,6 +34,7 @@ ERROR_BODY_S = 2.0
 """How long the body of an error may take; after that its status is all that is known."""
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Largest unary answer (docs/reliability.md)."""
+MAY_BE_MEDIA = (MediaPart, ToolResultPart)
 DRAIN_S = 0.1
 """How long the end of a body may take after the dialect's last event, so that its connection can be used again."""
 
@@ -44,6 +45,8 @@ class Account:
 
     name: str
     vendor: str
+    region: str
+    """Where its models run; empty for vendors that are in one place."""
     locate: Callable[[str, str], str]
     """Returns the request target for a dialect's path and an upstream model."""
     quirks: Quirks
@@ -89,6 +92,7 @@ class HttpProvider:
     ) -> None:
         self.name = account.name
         self.vendor = account.vendor
+        self.region = account.region
         self.operations = frozenset({Operation.COUNT_TOKENS}.union(*(each.operations for each in account.dialects)))
         self._account = account
         self._dialects = {dialect.name: dialect for dialect in account.dialects}
@@ -317,7 +321,7 @@ def _completion_of(call: Call) -> CompleteRequest | None:
 def _may_hold_media(request: CompleteRequest) -> bool:
     for message in request.messages:
         for part in message.parts:
-            if isinstance(part.content, MediaPart | ToolResultPart):
+            if isinstance(part.content, MAY_BE_MEDIA):
                 return True
     return False
 

@@ -128,18 +128,21 @@ PUBLIC_MODELS: Mapping[str, tuple[Public, ...]] = {
 """By vendor. The first of a list is the default model of a gateway that has no other; the order means nothing else."""
 
 
-def vendor_models(provider_name: str, vendor_name: str, operations: frozenset[Operation]) -> tuple[Model, ...]:
+def vendor_models(
+    provider_name: str, vendor_name: str, operations: frozenset[Operation], region: str = ""
+) -> tuple[Model, ...]:
     """Returns the public models that an account brings; none for a vendor without a list.
 
     Args:
         provider_name: the account.
         vendor_name: of `VENDORS`.
         operations: what the account can be asked for; a model that suits none of them is left out.
+        region: of the account.
     """
     models = (
         model_of(
             public.name,
-            (target_of(provider_name, vendor_name, public.upstream_model or public.name),),
+            (target_of(provider_name, vendor_name, public.upstream_model or public.name, region),),
             operations,
             public.aliases,
         )
@@ -157,13 +160,14 @@ def joined(models: Iterable[Model]) -> list[Model]:
     return list(found.values())
 
 
-def target_of(provider_name: str, vendor_name: str, upstream_model: str) -> Target:
+def target_of(provider_name: str, vendor_name: str, upstream_model: str, region: str = "") -> Target:
     """Returns the target of an upstream model with the profile and the price that its name has."""
     profile = profile_of(vendor_name, upstream_model)
     return Target(
         provider=provider_name,
         vendor=vendor_name,
         upstream_model=upstream_model,
+        region=region,
         price=price_of(vendor_name, upstream_model),
         profile=profile,
         dialect=profile.dialect if profile.dialect in dialect_names(vendor_name) else "",

@@ -15,6 +15,8 @@ class Provider(Protocol):
 
     name: str
     vendor: str
+    region: str
+    """Where its models run, where the account says so; otherwise empty."""
     operations: frozenset[Operation]
     """What it can be asked for at all."""
 

@@ -123,5 +123,6 @@ class Catalog:
             model, target = known
             pinned = replace(target, upstream_model=upstream_model)
             return replace(model, name=public_name, targets=(pinned,), aliases=())
-        target = replace(target_of(provider_name, provider.vendor, bare), upstream_model=upstream_model)
+        target = target_of(provider_name, provider.vendor, bare, provider.region)
+        target = replace(target, upstream_model=upstream_model)
         return model_of(public_name, (target,), provider.operations)

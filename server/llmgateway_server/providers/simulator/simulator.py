@@ -51,6 +51,7 @@ class Simulator:
     """
 
     vendor = SIMULATOR
+    region = ""
     operations = frozenset(Operation)
 
     def __init__(self, clock: Clock, name: str = SIMULATOR) -> None:
