@@ -59,6 +59,9 @@ from llmgateway_server.transport.tls import TlsError
 if TYPE_CHECKING:
     from llmgateway_server.http.door import HttpDoor
 
+LETTING_GO_S = 1.0
+"""How long calls that were cut may take to let everything go and to be recorded; a stop waits no longer."""
+
 
 class App:
     """A gateway that can be started and stopped once.
@@ -233,6 +236,7 @@ class App:
         await self.checks.stop()
         if self._server is not None:
             await self._server.stop()
+        await self._gate.empty(LETTING_GO_S)
         await self._gate.stop()
         if self._http is not None:
             await self._http.stop()

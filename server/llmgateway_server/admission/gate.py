@@ -6,9 +6,9 @@ What it turns away was not begun (docs/reliability.md).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from types import TracebackType
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,14 +44,23 @@ class Gate:
     def __init__(self, settings: GateSettings) -> None:
         self._settings = settings
         self._probe: asyncio.Task[None] | None = None
+        self._place = _Place(self)
+        self._emptied: asyncio.Event | None = None
         self.in_flight = 0
         self.loop_lag_s = 0.0
         self.memory_bytes = 0
         self.draining = False
 
-    @contextmanager
-    def permit(self) -> Iterator[None]:
-        """Holds a place while the call runs.
+    def permit(self) -> AbstractContextManager[None]:
+        """Returns what holds a place while the call runs.
+
+        Raises:
+            ShedError: on entering it, OVERLOADED or SERVER_DRAINING.
+        """
+        return self._place
+
+    def enter(self) -> None:
+        """Takes a place; `leave` must follow.
 
         Raises:
             ShedError: OVERLOADED or SERVER_DRAINING.
@@ -61,10 +70,20 @@ class Gate:
         if self._full():
             raise ShedError(Reason.OVERLOADED, retry_after_s=RETRY_AFTER_S)
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+
+    def leave(self) -> None:
+        """Gives a place back."""
+        self.in_flight -= 1
+        if self._emptied is not None and not self.in_flight:
+            self._emptied.set()
+
+    async def empty(self, within_s: float) -> None:
+        """Waits until no call holds a place, and no longer than `within_s`."""
+        self._emptied = asyncio.Event()
+        if self.in_flight:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._emptied.wait()
 
     def _full(self) -> bool:
         settings = self._settings
@@ -98,3 +117,20 @@ class Gate:
         if self._settings.max_memory_bytes is not None:
             with suppress(OSError, ValueError, IndexError):
                 self.memory_bytes = int(STATM.read_text().split()[1]) * PAGE_BYTES
+
+
+class _Place:
+    """A place of a gate for any number of calls: what is held is a count."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def __enter__(self) -> None:
+        self._gate.enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._gate.leave()

@@ -1,3 +1,4 @@
+import asyncio
 from contextlib import suppress
 from itertools import pairwise
 
@@ -315,3 +316,20 @@ def test_deadlines_only_shrink(remaining_s: float | None, *, streaming: bool) ->
     assert remaining_s is None or left <= remaining_s + SLACK_S
     assert deadline.from_client == (remaining_s is not None and remaining_s <= settings.max_s)
     assert deadline.remaining_s(1e12) == 0
+
+
+async def test_a_gate_tells_when_it_is_empty() -> None:
+    gate = Gate(GateSettings())
+    await gate.empty(60.0)
+    gate.enter()
+    gate.enter()
+    waiting = asyncio.create_task(gate.empty(60.0))
+    await asyncio.sleep(0)
+    gate.leave()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.leave()
+    await waiting
+    gate.enter()
+    await gate.empty(0.0)
+    assert gate.in_flight == 1, "a call that lets nothing go holds up nothing"
