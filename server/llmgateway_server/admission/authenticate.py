@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llmgateway_server.admission.keys import hash_key, key_id_of
+from llmgateway_server.admission.keys import KeyHasher, key_id_of
 from llmgateway_server.admission.throttle import Throttle
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import AccessError
@@ -92,7 +92,7 @@ class Authenticator:
     """
 
     def __init__(self, settings: AuthSettings, pepper: Secret, throttle: Throttle, clock: Clock) -> None:
-        self._pepper = pepper
+        self._hasher = KeyHasher(pepper)
         self._throttle = throttle
         self._clock = clock
         self._open = settings.anybody
@@ -141,7 +141,7 @@ class Authenticator:
 
     def _match(self, key: str) -> Principal | None:
         # The hash is computed whether or not the id is known: both ways take the same time.
-        presented = hash_key(key, self._pepper)
+        presented = self._hasher.hash(key)
         settings, principal = self._keys.get(key_id_of(key) or "", (None, None))
         stored = settings.hash if settings is not None else "0" * 64
         if not hmac.compare_digest(presented, stored) or settings is None:

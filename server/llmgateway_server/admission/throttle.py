@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -66,6 +67,7 @@ class Throttle:
             raise ShedError(Reason.RATE_LIMITED_RPM, retry_after_s=delay_s)
 
 
+@lru_cache(4096)  # bounded: callers choose their addresses
 def origin_of(peer: str) -> str:
     """Returns what failed logins of an address are counted on: the address, of IPv6 its /64 network."""
     try:

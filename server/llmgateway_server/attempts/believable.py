@@ -15,8 +15,8 @@ put around messages. Details of a total are held to the bound of the total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
+from operator import attrgetter
 
 from llmgateway_server.attempts.bounds import output_token_cap, with_slack
 from llmgateway_server.core.calls import Attempt
@@ -48,6 +48,9 @@ OUTPUT_DETAILS = (
     "rejected_prediction_token_count",
 )
 
+_taken = attrgetter("input_token_count", *INPUT_DETAILS)
+_given = attrgetter("output_token_count", *OUTPUT_DETAILS)
+
 
 def is_believable(usage: Usage, estimate: Usage, attempt: Attempt, *, vendor_read_more: bool) -> bool:
     """Tells whether all counts of a report can be.
@@ -58,8 +61,8 @@ def is_believable(usage: Usage, estimate: Usage, attempt: Attempt, *, vendor_rea
         vendor_read_more: whether the reply shows work of the vendor's own tools: sources, or blocks of theirs beside a
             text.
     """
-    taken = _counts(usage, ("input_token_count", *INPUT_DETAILS))
-    given = _counts(usage, ("output_token_count", *OUTPUT_DETAILS))
+    taken = [count for count in _taken(usage) if count is not None]
+    given = [count for count in _given(usage) if count is not None]
     likely_input = FACTOR * (estimate.input_token_count or 0) + ALLOWANCE
     likely_output = FACTOR * (estimate.output_token_count or 0) + ALLOWANCE
     several_passes = vendor_read_more or bool(getattr(attempt.call.request, "provider_options", None))
@@ -85,10 +88,6 @@ def filled(usage: Usage, estimate: Usage, *, has_output: bool) -> Usage:
     if usage.output_token_count is None and has_output:
         missing |= dict.fromkeys(OUTPUT_DETAILS) | {"output_token_count": estimate.output_token_count}
     return replace(usage, **missing, source=UsageSource.ESTIMATED) if missing else usage
-
-
-def _counts(usage: Usage, names: Iterable[str]) -> list[int]:
-    return [count for name in names if (count := getattr(usage, name)) is not None]
 
 
 def _most_input(attempt: Attempt, likely: int, several_passes: bool) -> int:

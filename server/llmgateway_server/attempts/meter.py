@@ -37,7 +37,7 @@ from llmgateway_server.core.reply import Around, Batch, OpenAttempt, Opened, Rep
 from llmgateway_server.core.requests import Operation
 from llmgateway_server.core.usage import Usage, UsageSource, estimate_token_count
 from llmgateway_server.observe.log import logger
-from llmgateway_server.observe.trace import Tracing
+from llmgateway_server.observe.trace import NOTHING, Tracing
 
 
 class Meter:
@@ -72,7 +72,8 @@ class _Metered(Around[Attempt]):
         self._opened = False
 
     def begin(self) -> None:
-        self._span.__enter__()
+        if self._span is not NOTHING:
+            self._span.__enter__()
 
     def entered(self) -> Reply:
         self._opened = True
@@ -98,6 +99,8 @@ class _Metered(Around[Attempt]):
                 self._reading.ended(Outcome.FAILED, DefectError())
             case _:
                 self._reading.ended(Outcome.CANCELLED, None)
+        if self._span is NOTHING:
+            return
         with suppress(BaseException):  # a span's manager raises what it is told of
             self._span.__exit__(type(error) if error is not None else None, error, None)
 

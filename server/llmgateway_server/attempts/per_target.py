@@ -82,7 +82,8 @@ class PerTarget(Generic[T]):
 
     def known(self, target: Target) -> T | None:
         """Returns that of a target if there is one; asking is no use of it."""
-        return self._kept.get(key_of(target))
+        kept = self._kept.get((target.provider, target.region, target.upstream_model))  # as in `of`
+        return self._kept.get(key_of(target)) if kept is None else kept
 
     def _new(self, key: TargetKey) -> T:
         made = self._make(key)

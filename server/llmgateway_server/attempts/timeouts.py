@@ -67,7 +67,8 @@ class _Waits:
     def __init__(self, settings: TimeoutSettings, clock: Clock, attempt: Attempt) -> None:
         self._settings = settings
         self._clock = clock
-        self._deadline = attempt.call.deadline
+        self._deadline = deadline = attempt.call.deadline
+        self._total_reason = Reason.DEADLINE_EXCEEDED if deadline.from_client else Reason.UPSTREAM_TIMEOUT
         self._streaming = attempt.call.streaming
         self._share_s = attempt.share_s
         self._first_token_seen = False
@@ -76,8 +77,7 @@ class _Waits:
 
     def next_limit(self) -> tuple[float, Reason]:
         """Returns the nearest limit in seconds from now and the reason for its end."""
-        total_reason = Reason.DEADLINE_EXCEEDED if self._deadline.from_client else Reason.UPSTREAM_TIMEOUT
-        nearest = (self._deadline.remaining_s(self._clock.monotonic_s()), total_reason)
+        nearest = (self._deadline.remaining_s(self._clock.monotonic_s()), self._total_reason)
         if not self._streaming:
             return min(nearest, (self._left(self._share_s), Reason.UPSTREAM_TIMEOUT))
         settings = self._settings

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 from google.protobuf import message_factory
@@ -162,7 +162,7 @@ def _scalar_check(field: FieldDescriptor, rules: Any, stated: set[str]) -> Passe
     tests = [known[rule.name](value) for rule, value in asked.ListFields() if rule.name in known]
     if len(tests) < len(asked.ListFields()):
         return _never
-    return tests[0] if len(tests) == 1 else lambda value: all(test(value) for test in tests)
+    return reduce(_both, tests)
 
 
 def _enum_check(field: FieldDescriptor, asked: Any) -> Passes:
@@ -177,6 +177,10 @@ def _stated(rules: Any) -> set[str]:
 
 def _zero(field: FieldDescriptor) -> Any:
     return {} if field.is_repeated else field.default_value
+
+
+def _both(one: Passes, other: Passes) -> Passes:
+    return lambda value: one(value) and other(value)
 
 
 def _never(_value: Any) -> bool:

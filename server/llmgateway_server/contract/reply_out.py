@@ -6,7 +6,13 @@ from itertools import islice
 from typing import Any
 
 from llmgateway.v1 import embedding_pb2, error_pb2, message_pb2, reply_pb2, routing_pb2, token_count_pb2
-from llmgateway_server.contract.money_out import cost_message, money_message, timings_message, usage_message
+from llmgateway_server.contract.money_out import (
+    cost_message,
+    fill_cost,
+    fill_money,
+    fill_timings,
+    fill_usage,
+)
 from llmgateway_server.core.calls import AttemptRecord, Call, NoticeCode, Outcome
 from llmgateway_server.core.events import (
     EmbeddingsProduced,
@@ -57,8 +63,9 @@ MAX_CANDIDATES = 16
 
 
 MAX_DECISIONS = 2048
-"""Decisions that are kept; callers can pin upstream models, so there must be a bound."""
+"""Decisions and targets that are kept; callers can pin upstream models, so there must be a bound."""
 _DECISIONS: dict[int, tuple[Plan, routing_pb2.RoutingDecision]] = {}
+_TARGETS: dict[int, tuple[Target, routing_pb2.Target]] = {}
 
 
 class EventWriter:
@@ -114,7 +121,7 @@ class EventWriter:
                 message.part_finished.part_index = event.part_index
                 _fill_state(message.part_finished, event)
             case UsageSnapshot():
-                message.usage_snapshot.usage.CopyFrom(usage_message(event.usage))
+                fill_usage(message.usage_snapshot.usage, event.usage)
             case GuardrailVerdict():
                 message.guardrail_verdict.CopyFrom(_verdict(event))
             case TargetSwitched():
@@ -142,7 +149,8 @@ async def folded_completion(call: Call, reply: Reply) -> reply_pb2.CompleteRespo
                     message.parts.add()
                 case TextDelta():
                     pieces[event.part_index].append(event.text)
-                    message.logprobs.extend(map(_logprob, event.logprobs))
+                    if event.logprobs:
+                        message.logprobs.extend(map(_logprob, event.logprobs))
                 case ReasoningDelta():
                     pieces[event.part_index].append(event.text)
                 case ToolArgumentsDelta():
@@ -205,6 +213,18 @@ def target_message(target: Target) -> routing_pb2.Target:
     )
 
 
+def _known_target(target: Target) -> routing_pb2.Target:
+    """Returns the message of a target, to be copied from; it is kept with the target, which is then not another's."""
+    known = _TARGETS.get(id(target))
+    if known is not None and known[0] is target:
+        return known[1]
+    message = target_message(target)
+    if len(_TARGETS) >= MAX_DECISIONS:
+        _TARGETS.clear()
+    _TARGETS[id(target)] = (target, message)
+    return message
+
+
 def fill_decision(message: Any, plan: Plan, limit: int | None = None) -> None:
     """Writes where a call goes and why, with at most `limit` of the targets that were considered."""
     message.strategy = _STRATEGIES[plan.strategy]
@@ -242,7 +262,7 @@ def _fill_started(message: Any, call: Call, event: Started) -> None:
     """Fills the fields that Started, CompleteResponse and EmbedResponse share."""
     message.response_id = event.response_id or call.scope.call_id
     message.call_id, message.model, message.provider_model = call.scope.call_id, call.model, event.provider_model
-    message.target.CopyFrom(target_message(call.answering.target))
+    message.target.CopyFrom(_known_target(call.answering.target))
 
 
 def _fill_switch(message: reply_pb2.TargetSwitched, event: TargetSwitched, at_seq: int) -> None:
@@ -290,8 +310,8 @@ def _fill_finish(message: Any, event: Finished) -> None:
 def _fill_summary(message: Any, call: Call, event: Finished) -> None:
     """Fills the fields that Finished, CompleteResponse and EmbedResponse share."""
     if event.usage is not None:
-        message.usage.CopyFrom(usage_message(event.usage))
-        message.cost.CopyFrom(cost_message(event.cost))
+        fill_usage(message.usage, event.usage)
+        fill_cost(message.cost, event.cost)
     message.cache.status = reply_pb2.CACHE_STATUS_OFF
     settings = message.effective_settings
     cap = getattr(call.request, "max_output_tokens", None) or call.answering.max_output_tokens
@@ -306,13 +326,14 @@ def _fill_summary(message: Any, call: Call, event: Finished) -> None:
 def _fill_facts(message: Any, call: Call, event: Finished) -> None:
     """Fills the fields that every reply has."""
     if event.timings is not None:
-        message.timings.CopyFrom(timings_message(event.timings, event.usage))
+        fill_timings(message.timings, event.timings, event.usage)
     if call.plan is not None:
         if call.plan.lasting:
             message.routing_decision.CopyFrom(_lasting_decision(call.plan))
         else:
             fill_decision(message.routing_decision, call.plan, MAX_CANDIDATES)
-    message.attempts.extend(map(_attempt, call.attempts))
+    for record in call.attempts:
+        _fill_attempt(message.attempts.add(), record)
     for notice in call.notices:
         message.notices.add(
             code=_NOTICE_CODES[notice.code],
@@ -323,14 +344,13 @@ def _fill_facts(message: Any, call: Call, event: Finished) -> None:
         message.trace.trace_id, message.trace.span_id = call.scope.trace.trace_id, call.scope.trace.span_id
 
 
-def _attempt(record: AttemptRecord) -> reply_pb2.Attempt:
-    message = reply_pb2.Attempt(
-        number=record.number,
-        target=target_message(record.target),
-        outcome=_OUTCOMES[record.outcome] if record.outcome else reply_pb2.ATTEMPT_OUTCOME_UNSPECIFIED,
-        latency_us=round(record.latency_s * 1_000_000),
-        billed=record.usage is not None,
-    )
+def _fill_attempt(message: reply_pb2.Attempt, record: AttemptRecord) -> None:
+    message.number = record.number
+    message.target.CopyFrom(_known_target(record.target))
+    if record.outcome is not None:
+        message.outcome = _OUTCOMES[record.outcome]
+    message.latency_us = round(record.latency_s * 1_000_000)
+    message.billed = record.usage is not None
     if record.reason is not None:
         message.reason = error_pb2.ErrorReason.Value(f"ERROR_REASON_{record.reason}")
     if record.http_status is not None:
@@ -338,8 +358,7 @@ def _attempt(record: AttemptRecord) -> reply_pb2.Attempt:
     if record.time_to_first_token_s is not None:
         message.time_to_first_token_us = round(record.time_to_first_token_s * 1_000_000)
     if record.cost is not None:
-        message.cost.CopyFrom(money_message(record.cost.total_nano_usd))
-    return message
+        fill_money(message.cost, record.cost.total_nano_usd)
 
 
 def _logprob(found: Logprob) -> reply_pb2.TokenLogprob:

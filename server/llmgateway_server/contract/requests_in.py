@@ -13,6 +13,7 @@ from llmgateway_server.contract.schema import refuse, violations
 from llmgateway_server.core.errors import RequestError, Violation
 from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import (
+    NO_WISHES,
     CallMetadata,
     CompleteRequest,
     CountTokensRequest,
@@ -104,8 +105,8 @@ def complete_request(message: Any, prefix: str = "") -> CompleteRequest:
     tools = _tools(message, found, prefix) if "tools" in present or "tool_choice" in present else []
     response_format = _response_format(message, found, prefix)
     if (
-        message.routing.mid_stream_policy == routing_pb2.MID_STREAM_POLICY_CONTINUE
-        and "routing" in present
+        "routing" in present
+        and message.routing.mid_stream_policy == routing_pb2.MID_STREAM_POLICY_CONTINUE
         and (tools or (response_format is not None and response_format.kind is not FormatKind.TEXT))
     ):
         what = "cannot be CONTINUE with tools or JSON output, which no other target can go on with"
@@ -149,7 +150,7 @@ def embed_request(message: Any) -> EmbedRequest:
         dimensions=_optional(message, "dimensions"),
         purpose="" if purpose == "unspecified" else purpose,
         end_user_id=message.end_user_id,
-        routing=_routing(message.routing) if message.HasField("routing") else RoutingOptions(),
+        routing=_routing(message.routing) if message.HasField("routing") else NO_WISHES,
         metadata=_metadata(message.metadata),
         input_byte_count=text_bytes,
     )

@@ -93,6 +93,19 @@ def cost_of(usage: Usage, price: Price, service_tier: str = "") -> Cost:
     """
     total_in, total_out = usage.input_token_count or 0, usage.output_token_count or 0
     rates = _rates(price, service_tier, total_in)
+    shares = (
+        usage.cache_read_token_count,
+        usage.cache_write_5m_token_count,
+        usage.cache_write_1h_token_count,
+        usage.input_audio_token_count,
+        usage.output_audio_token_count,
+    )
+    if not any(shares):
+        return Cost(
+            input_nano_usd=_nano(total_in * rates.input_pico_usd),
+            output_nano_usd=_nano(total_out * rates.output_pico_usd),
+            price_version=price.version,
+        )
     read, rest = _take(usage.cache_read_token_count, total_in)
     written_5m, rest = _take(usage.cache_write_5m_token_count, rest)
     written_1h, rest = _take(usage.cache_write_1h_token_count, rest)

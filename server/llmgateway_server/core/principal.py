@@ -46,6 +46,11 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
 """Rights per role; a principal has the union over its roles."""
 
 
+@lru_cache
+def _rights(roles: frozenset[Role]) -> frozenset[Permission]:
+    return frozenset[Permission]().union(*(PERMISSIONS[role] for role in roles))
+
+
 @lru_cache(4096)  # bounded: callers choose the names
 def _any_matches(patterns: tuple[str, ...], name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -66,7 +71,7 @@ class Principal:
 
     def may(self, permission: Permission) -> bool:
         """Tells whether any of its roles grants `permission`."""
-        return any(permission in PERMISSIONS[role] for role in self.roles)
+        return permission in _rights(self.roles)
 
     def may_call(self, rpc: str) -> bool:
         """Tells whether its patterns let it call the RPC of this name, for example `Complete`."""

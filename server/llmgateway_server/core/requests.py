@@ -92,7 +92,7 @@ class HedgePolicy:
     """Most that the second attempt may cost; None: no cap of its own."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class RoutingOptions:
     """The caller's wishes about the target."""
 
@@ -107,6 +107,9 @@ class RoutingOptions:
     max_attempts: int | None = None
     hedge: HedgePolicy | None = None
     mid_stream_policy: MidStreamPolicy = MidStreamPolicy.FAIL
+
+
+NO_WISHES = RoutingOptions()
 
 
 @dataclass(slots=True)
@@ -144,7 +147,7 @@ class CompleteRequest:
     end_user_id: str = ""
     provider_options: dict[str, Any] = field(default_factory=dict)
     """Per dialect, the options that the caller set by name."""
-    routing: RoutingOptions = field(default_factory=RoutingOptions)
+    routing: RoutingOptions = NO_WISHES
     metadata: CallMetadata = field(default_factory=CallMetadata)
     drop_unsupported: bool = False
     """Drop what the dialect cannot express, with a notice, instead of refusing."""
@@ -162,7 +165,7 @@ class EmbedRequest:
     dimensions: int | None = None
     purpose: str = ""
     end_user_id: str = ""
-    routing: RoutingOptions = field(default_factory=RoutingOptions)
+    routing: RoutingOptions = NO_WISHES
     metadata: CallMetadata = field(default_factory=CallMetadata)
     input_byte_count: int = 0
 

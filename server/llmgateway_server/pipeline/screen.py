@@ -123,6 +123,9 @@ class _ScreenedReply:
         if self._check.found_in(text):
             raise _blocked(self._check)
         ready = len(text) - self._check.window_chars
+        if held is None and ready == len(text):  # nothing of it can be the beginning of a finding
+            screened.append(delta)
+            return
         if isinstance(delta, TextDelta) and isinstance(held, TextDelta):
             delta.logprobs = held.logprobs + delta.logprobs
         if ready <= 0:

@@ -195,6 +195,8 @@ class Standing:
         return exp2(min(0.0, self._at_s - now_s) / self._half_life_s)
 
     def _age(self, now_s: float) -> None:
+        if now_s == self._at_s:
+            return
         fade = self._fade(now_s)
         self._at_s = now_s
         self._first_token_s *= fade

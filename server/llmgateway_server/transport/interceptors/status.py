@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -172,6 +173,7 @@ def new_call_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
+@lru_cache(1024)  # many calls come by one connection
 def address_of(peer: str) -> str:
     """Returns the address of a gRPC peer without its port, for example `127.0.0.1` of `ipv4:127.0.0.1:5000`.
 

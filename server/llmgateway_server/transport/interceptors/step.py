@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from llmgateway_server.core.calls import CallScope
+from llmgateway_server.observe.trace import NOTHING
 from llmgateway_server.transport.services.standard import PUBLIC_METHODS
 
 SCOPE: ContextVar[CallScope] = ContextVar("llmgateway_call_scope")
@@ -95,8 +96,12 @@ class Hold(Step):
     def behaviour(self, method: str, following: Behaviour) -> Behaviour:
         """See `Step.behaviour`."""
 
-        async def step(request: bytes, context: Context) -> bytes | None:
-            with self.hold(SCOPE.get()):
+        async def inside(held: AbstractContextManager[None], request: bytes, context: Context) -> bytes | None:
+            with held:
                 return await following(request, context)
+
+        def step(request: bytes, context: Context) -> Awaitable[bytes | None]:
+            held = self.hold(SCOPE.get())
+            return following(request, context) if held is NOTHING else inside(held, request, context)
 
         return step
