@@ -29,7 +29,7 @@ def test_no_row_is_without_its_tests() -> None:
     providers, callers = [f"P{number}" for number in range(1, 35)], [f"C{number}" for number in range(1, 21)]
     assert [row for row in files if row[0] in "PC"] == providers + callers
     for row in (*providers, *callers[:4]):
-        assert files[row] & {"test_failover_rows.py", "test_nemesis.py"}, row
+        assert files[row] & {"test_failover_rows.py", "test_failover_leaving.py", "test_nemesis.py"}, row
         assert files[row] & {"test_rows_under_load.py", "test_nemesis.py"}, row
 
 

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 from llmgateway_server.providers.dialects.gemini import Gemini
-from tests.unit.dialects.kit import Reader, parsed
+from tests.unit.dialects.kit import Folded, Reader, parsed
 
 DIALECT = Gemini()
 READER = Reader(DIALECT, parsed)
 whole, read_stream, streamed = READER.whole, READER.read_stream, READER.streamed
 NAMES = {"modelVersion": "m-1", "responseId": "r1"}
+SIG = "c2ln"
 
 
 def said(*parts: dict[str, Any], end: Any = None, **more: Any) -> dict[str, Any]:
@@ -28,3 +29,13 @@ def sse(*chunks: dict[str, Any]) -> bytes:
 
 def call(name: str, args: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     return {"functionCall": {"name": name, **({} if args is None else {"args": args}), **more}}
+
+
+def both(*chunks: dict[str, Any]) -> Folded:
+    """Reads chunks as a stream, cut everywhere; one alone as a whole answer too."""
+    stream = sse(*chunks)
+    folded = streamed(stream)
+    assert streamed(stream, range(1, len(stream))) == folded
+    if len(chunks) == 1:
+        assert whole(chunks[0]) == folded
+    return folded

@@ -1,59 +1,39 @@
-"""How answers of Google are read: parts, signatures, calls, sources, ends and tokens, whole and streamed."""
+"""How answers of Google are read: parts, signatures, calls and ends, whole and streamed."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 from typing import Any
 
 import pytest
 
-from llmgateway_server.core.calls import NoticeCode
 from llmgateway_server.core.errors import UpstreamError
 from llmgateway_server.core.events import Event, FinishReason, MediaDelta, PartFinished, PartKind, PartStarted
-from llmgateway_server.core.messages import (
-    Citation,
-    MediaPart,
-    Message,
-    Part,
-    ProviderState,
-    ReasoningPart,
-    Role,
-    TextPart,
-    ToolCallPart,
-)
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, FormatKind, ResponseFormat, Tool
+from llmgateway_server.core.requests import CompleteRequest, FormatKind, ResponseFormat, Tool
 from llmgateway_server.core.targets import Profile, ReasoningStyle
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.providers.dialects.dialect import Quirks
-from llmgateway_server.providers.dialects.framing import framing_for
-from llmgateway_server.providers.dialects.stream import EventStream
-from tests.unit.dialects.gemini_replies import DIALECT, NAMES, READER, call, read_stream, said, sse, streamed, whole
+from tests.unit.dialects.gemini_replies import (
+    DIALECT,
+    NAMES,
+    SIG,
+    both,
+    call,
+    read_stream,
+    said,
+    sse,
+    streamed,
+    whole,
+)
 from tests.unit.dialects.kit import (
     TARGET,
-    Folded,
-    FoldedPart,
-    asked,
-    assert_told_first,
     attempt_of,
-    flat,
     fold,
 )
 
-TEXT, REASONING, TOOL_CALL = PartKind.TEXT, PartKind.REASONING, PartKind.TOOL_CALL
-SIG = "c2ln"
-
-
-def both(*chunks: dict[str, Any]) -> Folded:
-    """Reads chunks as a stream, cut everywhere; one alone as a whole answer too."""
-    stream = sse(*chunks)
-    folded = streamed(stream)
-    assert streamed(stream, range(1, len(stream))) == folded
-    if len(chunks) == 1:
-        assert whole(chunks[0]) == folded
-    return folded
+TEXT, REASONING = PartKind.TEXT, PartKind.REASONING
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -330,332 +310,6 @@ def test_usage_and_empty_parts_may_follow_the_end() -> None:
     )
     assert folded.texts == ["Yes."]
     assert folded.usage == Usage(input_token_count=3, output_token_count=1)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The array of chunks
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def from_array(body: bytes, *, step: int) -> list[Event]:
-    stream = EventStream(
-        framing_for(DIALECT.framings, "application/json; charset=UTF-8"), DIALECT.stream_reader(attempt_of(), Quirks())
-    )
-    batches = [stream.feed(body[at : at + step]) for at in range(0, len(body), step)]
-    if stream.failure is not None:
-        raise stream.failure
-    return flat([*batches, stream.end()])
-
-
-def test_chunks_may_come_as_an_array() -> None:
-    chunks = [said({"text": 'On]e, "'}), said({"text": "two"}), said({"text": ""}, end="STOP")]
-    body = json.dumps(chunks, indent=2).encode()
-    for step in (1, 7, len(body)):
-        assert fold(from_array(body, step=step)) == streamed(sse(*chunks))
-
-
-def test_an_array_that_is_cut_is_an_error() -> None:
-    body = json.dumps([said({"text": "One"}, end="STOP")], indent=2).encode()
-    for at in range(1, len(body)):
-        with pytest.raises(UpstreamError):
-            from_array(body[:at], step=len(body))
-
-
-def test_an_error_in_an_array_is_an_error() -> None:
-    error = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "x"}}
-    with pytest.raises(UpstreamError) as caught:
-        from_array(json.dumps([error]).encode(), step=5)
-    assert caught.value.reason is Reason.UPSTREAM_RATE_LIMITED
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Tokens
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("reported", "usage"),
-    [
-        (
-            {
-                "promptTokenCount": 100,
-                "candidatesTokenCount": 10,
-                "thoughtsTokenCount": 5,
-                "toolUsePromptTokenCount": 7,
-                "cachedContentTokenCount": 40,
-                "totalTokenCount": 122,
-            },
-            Usage(107, 15, cache_read_token_count=40, reasoning_token_count=5, tool_use_token_count=7),
-        ),
-        ({"promptTokenCount": 9, "thoughtsTokenCount": 3}, Usage(9, 3, reasoning_token_count=3)),
-        ({"promptTokenCount": 9, "totalTokenCount": 9}, Usage(9)),
-        (
-            {"promptTokenCount": 9, "toolUsePromptTokenCount": 1, "totalTokenCount": 14},
-            Usage(10, 4, tool_use_token_count=1),
-        ),
-        (
-            {"promptTokenCount": 9, "thoughtsTokenCount": 2, "totalTokenCount": 14},
-            Usage(9, 5, reasoning_token_count=2),
-        ),
-        ({"candidatesTokenCount": 2, "toolUsePromptTokenCount": 7}, Usage(None, 2, tool_use_token_count=7)),
-        (
-            {
-                "promptTokenCount": 9,
-                "candidatesTokenCount": 4,
-                "promptTokensDetails": [
-                    {"modality": "TEXT", "tokenCount": 2},
-                    {"modality": "AUDIO", "tokenCount": 4},
-                    {"modality": 2, "tokenCount": 3},
-                    {"modality": "VIDEO"},
-                    None,
-                ],
-                "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 3}, {"modality": 4, "tokenCount": 1}],
-            },
-            Usage(
-                9,
-                4,
-                input_audio_token_count=4,
-                input_image_token_count=3,
-                output_image_token_count=3,
-                output_audio_token_count=1,
-            ),
-        ),
-        ({"trafficType": "ON_DEMAND", "serviceTier": "standard"}, None),
-        ({"promptTokenCount": "9", "candidatesTokenCount": -1, "promptTokensDetails": {}}, None),
-        ({}, None),
-    ],
-)
-def test_tokens_are_inclusive(reported: dict[str, Any], usage: Usage | None) -> None:
-    assert both(said({"text": "Yes."}, end="STOP") | {"usageMetadata": reported}).usage == usage
-
-
-def test_running_usage_is_replaced_field_by_field() -> None:
-    folded = both(
-        said({"text": "One"}) | {"usageMetadata": {"promptTokenCount": 165, "thoughtsTokenCount": 3}},
-        said({"text": " two"}) | {"usageMetadata": {"promptTokenCount": 165, "candidatesTokenCount": 1}},
-        said(end="STOP")
-        | {"usageMetadata": {"promptTokenCount": 163, "candidatesTokenCount": 8, "thoughtsTokenCount": None}},
-    )
-    assert folded.usage == Usage(163, 11, reasoning_token_count=3)
-
-
-def test_tokens_are_counted() -> None:
-    attempt = attempt_of(CountTokensRequest(CompleteRequest("m", [])))
-    [_, counted, _] = DIALECT.decode_reply(attempt, Quirks(), b'{"totalTokens": 31, "promptTokensDetails": []}')
-    assert (counted.input_token_count, counted.method) == (31, "VENDOR")  # type: ignore[union-attr]
-    for body in (b"{}", b"[]", b'{"totalTokens": "31"}', b"<html>"):
-        with pytest.raises(UpstreamError) as caught:
-            DIALECT.decode_reply(attempt, Quirks(), body)
-        assert caught.value.reason is Reason.UPSTREAM_MALFORMED
-    with pytest.raises(UpstreamError) as refused:
-        DIALECT.decode_reply(attempt, Quirks(), b'{"error": {"code": 404}}')
-    assert refused.value.reason is Reason.MODEL_NOT_FOUND
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Sources and probabilities
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_sources_stand_beside_the_text_that_rests_on_them() -> None:
-    text = "Köln: 21 °C. Nice."
-    start, end = len("Köln: ".encode()), len("Köln: 21 °C.".encode())
-    grounding = {
-        "groundingChunks": [
-            {"web": {"uri": "https://a.example", "title": "a"}},
-            {"retrievedContext": {"uri": "gs://b", "title": "b", "text": "Warm."}},
-            {"novelty": {}},
-        ],
-        "groundingSupports": [
-            {"segment": {"startIndex": start, "endIndex": end, "text": "21 °C."}, "groundingChunkIndices": [0, 7]},
-            {"segment": {"endIndex": 3, "text": "not there"}, "groundingChunkIndices": [0]},
-            {"segment": {"endIndex": 5, "text": "Köln"}, "groundingChunkIndices": [0]},
-            {"segment": None, "groundingChunkIndices": [0]},
-            {"segment": {"startIndex": "0", "endIndex": 5, "text": "Köln"}, "groundingChunkIndices": [0]},
-        ],
-        "searchEntryPoint": {"renderedContent": "<b>"},
-    }
-    repeated = {"citationSources": [{"startIndex": 0, "endIndex": 3, "uri": "https://c.example", "license": ""}]}
-    folded = both(said({"text": text}, end="STOP", groundingMetadata=grounding, citationMetadata=repeated))
-    assert folded.parts == [
-        FoldedPart(
-            TEXT,
-            text,
-            state=folded.parts[0].state,
-            citations=(
-                Citation("a", "https://a.example", "", 6, 12),
-                Citation("a", "https://a.example"),
-                Citation("a", "https://a.example", "", 0, 4),
-                Citation("b", "gs://b", "Warm."),
-                Citation("", "https://c.example"),
-            ),
-        )
-    ]
-    assert folded.states == [{"grounding": grounding}]
-
-
-def test_sources_find_a_text_that_is_signed_or_closed() -> None:
-    grounding = {"groundingChunks": [{"web": {"uri": "https://a.example"}}]}
-    signed = both(
-        said({"text": "Yes."}, {"text": "", "thoughtSignature": SIG}), said(end="STOP", groundingMetadata=grounding)
-    )
-    assert [len(part.citations) for part in signed.parts] == [0, 1]
-    assert signed.states == [None, {"signature": SIG, "grounding": grounding}]
-    closed = both(said({"text": "Yes."}, call("now")), said(end="STOP", groundingMetadata=grounding))
-    assert [(part.kind, len(part.citations)) for part in closed.parts] == [(TEXT, 0), (TOOL_CALL, 0), (TEXT, 1)]
-
-
-@pytest.mark.parametrize("strange", [[], "x", {"groundingChunks": "x", "groundingSupports": [1, {"segment": 1}]}, {}])
-def test_strange_sources_cost_nothing(strange: Any) -> None:
-    folded = both(said({"text": "Yes."}, end="STOP", groundingMetadata=strange, citationMetadata=strange))
-    assert folded.texts == ["Yes."]
-    assert folded.parts[0].citations == ()
-
-
-def test_tokens_have_probabilities() -> None:
-    result = {
-        "chosenCandidates": [
-            {"token": "Ja", "tokenId": 1, "logProbability": -0.5},
-            {"token": "."},
-            {"token": None, "logProbability": "x"},
-        ],
-        "topCandidates": [
-            {"candidates": [{"token": "Ja", "logProbability": -0.5}, {"token": "é", "logProbability": -2}]}
-        ],
-    }
-    folded = both(said({"text": "Hm", "thought": True}, {"text": "Ja."}, end="STOP", logprobsResult=result))
-    first, second, third = folded.logprobs
-    assert (first.token, first.logprob, first.utf8) == ("Ja", -0.5, b"Ja")
-    assert first.top == (("Ja", -0.5, b"Ja"), ("é", -2.0, "é".encode()))
-    assert (second.token, second.logprob, second.top) == (".", 0.0, ())
-    assert (third.token, third.logprob) == ("", 0.0)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What breaks
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"text": 1},
-        {"text": "a", "thoughtSignature": 1},
-        {"functionCall": "now"},
-        {"inlineData": {"mimeType": "image/png", "data": "?"}},
-        "text",
-    ],
-)
-def test_parts_that_cannot_be_read_are_malformed(part: Any) -> None:
-    body = json.dumps({"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]}).encode()
-    with pytest.raises(UpstreamError) as caught:
-        whole(body)
-    assert caught.value.reason is Reason.UPSTREAM_MALFORMED
-    with pytest.raises(UpstreamError) as caught:
-        read_stream(b"data: " + body + b"\r\n\r\n")
-    assert caught.value.reason is Reason.UPSTREAM_MALFORMED
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[1]", b'{"candidates": 1}', b'{"candidates":[{"content":{"parts":1}}]}']
-)
-def test_answers_that_cannot_be_read_are_malformed(body: bytes) -> None:
-    with pytest.raises(UpstreamError) as caught:
-        whole(body)
-    assert caught.value.reason is Reason.UPSTREAM_MALFORMED
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        b'{"functionCall":{"name":"f","args":{"a":"\xff"}}}',
-        b'{"executableCode":{"code":"\xff"}}',
-        b'{"functionCall":{"name":"f","args":' + b"[" * 5000 + b"]" * 5000 + b',"partialArgs":[]}}',
-    ],
-)
-def test_bytes_that_are_not_text_are_malformed(part: bytes) -> None:
-    with pytest.raises(UpstreamError) as caught:
-        whole(b'{"candidates":[{"content":{"parts":[' + part + b']},"finishReason":"STOP"}]}')
-    assert caught.value.reason is Reason.UPSTREAM_MALFORMED
-
-
-def test_what_stands_beside_the_content_costs_nothing() -> None:
-    beside = b'"groundingMetadata":{"a":"\xff"},"logprobsResult":{"a":"\xff"}'
-    body = b'{"candidates":[{"content":{"parts":[{"text":"Yes."}]},"finishReason":"STOP",' + beside + b"}]}"
-    assert whole(body).texts == ["Yes."]
-
-
-def test_half_a_character_is_mended() -> None:
-    body = b'{"candidates":[{"content":{"parts":[{"text":"a\\ud83d"}]},"finishReason":"STOP"}]}'
-    assert whole(body).texts == ["a\ufffd"]
-
-
-def test_what_came_before_an_error_is_told_first() -> None:
-    error = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "Later."}}
-    assert_told_first(READER.decoder(), sse(said({"text": "One"}), error), Reason.UPSTREAM_OVERLOADED)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# There and back
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def part_of(folded: FoldedPart) -> Part:
-    content: Any = TextPart(folded.said)
-    if folded.kind is REASONING:
-        content = ReasoningPart(folded.said, folded.redacted)
-    elif folded.kind is TOOL_CALL:
-        content = ToolCallPart(folded.tool_call_id, folded.tool_name, json.dumps(folded.said))
-    return Part(content, folded.state)
-
-
-def test_a_reply_goes_back_as_it_came() -> None:
-    parts: list[dict[str, Any]] = [
-        {"text": "Hm.", "thought": True, "thoughtSignature": "dA=="},
-        {"executableCode": {"language": "PYTHON", "code": "1"}, "thoughtSignature": "eA=="},
-        {"text": "Yes."},
-        {"text": "", "thoughtSignature": SIG},
-        call("weather", {"city": "Köln"}) | {"thoughtSignature": "Yw=="},
-        call("now", {}, id="own"),
-    ]
-    folded = whole(said(*parts, end="STOP"))
-    history = [
-        Message(Role.USER, [Part(TextPart("Hi"))]),
-        Message(Role.ASSISTANT, [part_of(each) for each in folded.parts]),
-    ]
-    body, notices = asked(DIALECT, attempt_of(CompleteRequest("m", history)))
-    assert body["contents"][1] == {"role": "model", "parts": parts}
-    assert notices == []
-
-
-def test_a_picture_goes_back_with_its_signature() -> None:
-    image = {
-        "inlineData": {"mimeType": "image/png", "data": base64.b64encode(b"png").decode()},
-        "thoughtSignature": SIG,
-    }
-    events = DIALECT.decode_reply(attempt_of(), Quirks(), json.dumps(said(image, end="STOP")).encode())
-    [state] = [event.provider_state for event in events if isinstance(event, PartFinished)]
-    history = [Message(Role.ASSISTANT, [Part(MediaPart("image/png", b"png"), state)])]
-    body, _ = asked(DIALECT, attempt_of(CompleteRequest("m", history)))
-    assert body["contents"] == [{"role": "model", "parts": [image]}]
-
-
-@pytest.mark.parametrize(
-    ("role", "content", "data"),
-    [
-        (Role.ASSISTANT, TextPart("a"), b'{"part":{"executableCode":{}}}'),
-        (Role.ASSISTANT, TextPart(""), b'{"part":{"text":"hidden"}}'),
-        (Role.ASSISTANT, TextPart("a"), b'{"signature":1}'),
-        (Role.ASSISTANT, TextPart("a"), b"\xff"),
-        (Role.ASSISTANT, TextPart("a"), b"[]"),
-        (Role.USER, TextPart("a"), b'{"signature":"c2ln"}'),
-    ],
-)
-def test_state_that_cannot_stand_there_is_dropped(role: Role, content: TextPart, data: bytes) -> None:
-    history = [Message(role, [Part(content, ProviderState("google", data)), Part(TextPart("b"))])]
-    body, notices = asked(DIALECT, attempt_of(CompleteRequest("m", history)))
-    assert body["contents"][0]["parts"] == [{"text": each} for each in (content.text, "b") if each]
-    assert notices == [(NoticeCode.PROVIDER_STATE_DROPPED, "messages[0].parts[0].provider_state")]
 
 
 def test_an_answer_by_tool_is_text() -> None:
