@@ -53,7 +53,7 @@ def tls_mistakes(settings: TlsSettings) -> Iterator[Mistake]:
         yield Mistake((*TLS, field), f"the file {files[field]} cannot be read")
     if not unreadable:
         try:
-            CertificateFiles(settings).load()
+            CertificateFiles(settings, lambda _: None).load()
         except TlsError as error:
             yield Mistake.told(str(error), *((*TLS, field) for field in files), TLS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from llmgateway_server.config.load import from_document
 from llmgateway_server.core.clock import Clock
 
 SIMULATOR_ONLY: dict[str, Any] = {"providers": {"simulator": {"vendor": "simulator"}}}
+TRANSPORT = "LLMGATEWAY__SERVER__TRANSPORT"
+"""The variable that chooses the transport where the settings do not, as it does for `serve`."""
 PATIENT_S = 60.0
 """Loop lag that a test does without."""
 
@@ -61,7 +64,8 @@ async def running_gateway(
         channel_options: of the client's channel; by default the client itself retries nothing.
     """
     settings = dict(document if document is not None else SIMULATOR_ONLY)
-    settings["server"] = {"grace_s": 1.0, **settings.get("server", {}), "listen": "127.0.0.1:0"}
+    server = {"grace_s": 1.0, "transport": os.environ.get(TRANSPORT, "grpcio")}
+    settings["server"] = {**server, **settings.get("server", {}), "listen": "127.0.0.1:0"}
     settings["gate"] = {"max_loop_lag_s": PATIENT_S, **settings.get("gate", {})}
     records = io.StringIO()
     app = App(from_document(settings, "test"), environment or {}, clock=clock, records_stream=records)

@@ -17,6 +17,18 @@ MAX_SOCKET_PATH_BYTES = 100
 PROBE_S = 1.0
 
 
+class ListenError(OSError):
+    """Nobody can listen there.
+
+    Args:
+        listen: the address.
+        why: in the system's words; empty where nobody said.
+    """
+
+    def __init__(self, listen: str, why: str | None = "") -> None:
+        super().__init__(f"cannot listen on {listen}: {why}" if why else f"cannot listen on {listen}")
+
+
 def check(listen: str) -> str:
     """Returns `listen` when it can be one.
 
@@ -60,7 +72,7 @@ class Reservation:
         listen: `HOST:PORT`; port 0 picks a free one.
 
     Raises:
-        OSError: the address cannot be bound.
+        ListenError: the address cannot be bound.
     """
 
     def __init__(self, listen: str) -> None:
@@ -77,7 +89,7 @@ class Reservation:
                 raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
         except OSError as error:
             self.close()
-            raise OSError(f"cannot listen on {listen}: {error.strerror}") from error
+            raise ListenError(listen, error.strerror) from error
         self.address = f"{host}:{number}"
         """The address with the port that was bound."""
 
@@ -104,6 +116,56 @@ class Reservation:
             raise
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return int(held.getsockname()[1])
+
+
+def sockets(listen: str, *, shared: bool) -> list[socket.socket]:
+    """Returns bound sockets for every address of `HOST:PORT`, all with one port; port 0 picks a free one.
+
+    Args:
+        listen: see the module.
+        shared: whether other processes of the same user listen there too.
+
+    Raises:
+        OSError: an address cannot be bound, or the machine has none of them.
+    """
+    host, _, port = listen.rpartition(":")
+    number, bound = int(port), list[socket.socket]()
+    try:
+        found = socket.getaddrinfo(host.strip("[]") or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        wildcard = [each for each in found if each[0] == socket.AF_INET6 and each[4][0] == "::"]
+        for family, _, _, _, address in wildcard or found:
+            each = _bound(family, (address[0], number, *address[2:]), shared=shared)
+            if each is not None:
+                bound.append(each)
+                number = each.getsockname()[1]
+        if not bound:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    except BaseException:
+        for each in bound:
+            each.close()
+        raise
+    return bound
+
+
+def _bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket | None:
+    """Returns a bound socket; None for an address that the machine does not have, as `::1` without IPv6."""
+    try:
+        made = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        return None
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+        made.bind(address)
+    except OSError as error:
+        made.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            return None
+        raise
+    return made
 
 
 class UnixSocket:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
-import grpc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmgateway_server.observe.log import logger
 
+T = TypeVar("T")
 Stamp = tuple[tuple[int, ...], ...]
 READ_TRIES = 3
 """The files are replaced one after the other; what was read must have stood there unchanged while it was checked."""
@@ -50,22 +51,38 @@ class TlsSettings(BaseModel):
         return self
 
 
-class CertificateFiles:
-    """The files behind the settings. Safe for the library's threads, which ask in every handshake.
+@dataclass(slots=True, frozen=True)
+class Certificate:
+    """What the files hold, checked."""
+
+    chain: bytes
+    """PEM."""
+    key: bytes = field(repr=False)
+    """PEM."""
+    roots: bytes | None
+    """PEM; None where callers show no certificate."""
+    context: ssl.SSLContext
+    """With all of it loaded."""
+
+
+class CertificateFiles(Generic[T]):
+    """The files behind the settings. Safe for threads, which ask in every handshake.
 
     Args:
         settings: where they are.
+        form: makes of their content what a transport needs.
     """
 
-    def __init__(self, settings: TlsSettings) -> None:
+    def __init__(self, settings: TlsSettings, form: Callable[[Certificate], T]) -> None:
         self._settings = settings
+        self._form = form
         self._paths = tuple(Path(each) for each in (settings.certificate, settings.key, settings.client_ca) if each)
         self._seen: Stamp | None = None
         self._lock = threading.Lock()
         self._log = logger("transport")
 
-    def load(self) -> Any:
-        """Reads and checks the files; returns the library's form of them.
+    def load(self) -> T:
+        """Reads and checks the files; returns the transport's form of them.
 
         Raises:
             TlsError: a file cannot be read, is none of its kind, or certificate and key do not belong together.
@@ -83,7 +100,7 @@ class CertificateFiles:
                 return found
         raise TlsError("server.tls: the files do not stop changing")
 
-    def changed(self) -> Any:
+    def changed(self) -> T | None:
         """Returns the files' content if it changed since it was last read and is good, else None. Never raises.
 
         Content that is not good is reported once in the log; the last good one stays.
@@ -101,7 +118,7 @@ class CertificateFiles:
             self._log.info("certificate_reloaded")
             return found
 
-    def _read(self) -> Any:
+    def _read(self) -> T:
         settings = self._settings
         chain, key = _bytes("certificate", settings.certificate), _bytes("key", settings.key)
         roots = _bytes("client_ca", settings.client_ca) if settings.client_ca else None
@@ -116,7 +133,7 @@ class CertificateFiles:
             ) from None
         if settings.client_ca:
             load_authorities(context, settings.client_ca, "server.tls.client_ca")
-        return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)
+        return self._form(Certificate(chain, key, roots, context))
 
     def _stamp(self) -> Stamp:
         """Returns what changes when a file is written or replaced, also by a link to another file."""
@@ -136,16 +153,6 @@ def load_authorities(context: ssl.SSLContext, path: str, field: str) -> None:
         context.load_verify_locations(cafile=path)
     except (OSError, ValueError):
         raise TlsError(f"{field}: {path} is not a readable PEM file with certificates") from None
-
-
-def credentials(settings: TlsSettings) -> grpc.ServerCredentials:
-    """Returns the library's credentials, which follow the files.
-
-    Raises:
-        TlsError: as `CertificateFiles.load`.
-    """
-    files = CertificateFiles(settings)
-    return grpc.dynamic_ssl_server_credentials(files.load(), files.changed, bool(settings.client_ca))
 
 
 def verified_names(auth_context: Mapping[str, Any]) -> tuple[str, ...]:

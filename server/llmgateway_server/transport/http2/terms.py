@@ -1,0 +1,69 @@
+"""What all connections of a server share."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmgateway_server.observe.log import logger
+from llmgateway_server.transport.http2 import frames, headers
+from llmgateway_server.transport.http2.calls import Calls
+from llmgateway_server.transport.http2.frames import Setting
+
+if TYPE_CHECKING:
+    from llmgateway_server.transport.http2.connection import Connection
+
+STREAM_WINDOW_BYTES = 1024 * 1024
+"""What a caller may send on one stream before we say that we took half of it."""
+CONNECTION_WINDOW_BYTES = 4 * STREAM_WINDOW_BYTES
+
+
+@dataclass(slots=True)
+class Terms:
+    """Bounds, handlers, and the connections themselves."""
+
+    calls: Calls
+    max_streams: int
+    """Calls at once of one connection."""
+    max_message_bytes: int
+    max_idle_s: float
+    max_age_s: float
+    max_connections: int
+    connections: set[Connection] = field(default_factory=set)
+    _full: bool = False
+    _emptied: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def let_in(self, connection: Connection) -> bool:
+        """Counts a connection in and tells whether there was room."""
+        full = len(self.connections) >= self.max_connections
+        if full and not self._full:
+            logger("transport").error("too_many_connections", at_most=self.max_connections)
+        self._full = full
+        if not full:
+            self.connections.add(connection)
+        return not full
+
+    def let_out(self, connection: Connection) -> None:
+        """Counts a connection out, if it was counted in."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._emptied.set()
+
+    async def empty(self, within_s: float) -> None:
+        """Waits until there is no connection, at most so long."""
+        self._emptied.clear()
+        if self.connections:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), within_s)
+
+    def opening(self) -> bytes:
+        """Returns what a server says first."""
+        values = {
+            Setting.MAX_CONCURRENT_STREAMS: self.max_streams,
+            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+            Setting.MAX_HEADER_LIST_SIZE: headers.MAX_METADATA_BYTES,
+        }
+        more = CONNECTION_WINDOW_BYTES - frames.DEFAULT_WINDOW_BYTES
+        return frames.settings(values) + frames.window_update(0, more)
