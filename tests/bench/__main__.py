@@ -31,8 +31,8 @@ from tests.bench.loops import run_loop
 from tests.bench.measure import DIRECT, Figures, Length
 from tests.bench.processes import Child, child
 
-ECHO, THIN, PLAIN, EVERYTHING = "echo", "thinnest", "gateway", "gateway, all on"
-CROWDS = {"thin": THIN, "all": EVERYTHING}
+ECHO, THIN, PLAIN, LIBRARY, EVERYTHING = "echo", "thinnest", "gateway", "all on, grpcio", "all on, http2"
+CROWDS = {"thin": THIN, "library": LIBRARY, "all": EVERYTHING}
 
 
 def say(text: str) -> None:
@@ -52,7 +52,11 @@ class Entry:
 
 def ours(provider: Child) -> dict[str, Gateway]:
     """Returns our gateways by name."""
-    return {PLAIN: gateways.plain(provider.address), EVERYTHING: gateways.everything(provider.address)}
+    return {
+        PLAIN: gateways.plain(provider.address),
+        LIBRARY: gateways.everything(provider.address, "grpcio"),
+        EVERYTHING: gateways.everything(provider.address, "http2"),
+    }
 
 
 def assemble(stack: ExitStack, folder: Path, provider: Child) -> dict[str, Entry]:
@@ -130,6 +134,7 @@ def bench(length: Length) -> str:
         starts_s=found,
         thin=THIN,
         plain=PLAIN,
+        library=LIBRARY,
         everything=EVERYTHING,
         peer=peers.LITELLM,
     )

@@ -23,8 +23,10 @@ class Run:
     thin: str
     plain: str
     """Our gateway as it is without settings."""
+    library: str
+    """Our gateway with every feature switched on, and the gRPC library as the door's transport."""
     everything: str
-    """Our gateway with every feature switched on. The budget is for this one."""
+    """The same with HTTP/2 on the loop. The budget is for this one."""
     peer: str
 
 
@@ -50,6 +52,10 @@ class Line:
         if self.stretch is not None and self._good(value, self.stretch):
             return "within, stretch too"
         return "within" if self._good(value, self.budget) else "**missed**"
+
+    def shown(self, value: float | None) -> str:
+        """Returns a figure as it is printed."""
+        return "–" if value is None else self.form.format(value)
 
     def bound(self, value: float | None) -> str:
         """Returns a bound as it is printed."""

@@ -96,16 +96,22 @@ def plain(provider: str) -> Gateway:
     )
 
 
-def everything(provider: str) -> Gateway:
-    """Returns a gateway with every feature switched on: keys, public models with prices, screen, metrics, records."""
-    grown = sized(provider, Size())
+def everything(provider: str, transport: str) -> Gateway:
+    """Returns a gateway with every feature switched on: keys, public models with prices, screen, metrics, records.
+
+    Args:
+        provider: address of the mock provider.
+        transport: of the door, `http2` or `grpcio`.
+    """
+    grown = sized(provider, Size(), transport)
     return Gateway({**grown.settings, "screen": {"blocked_terms": [RULE]}}, grown.key, grown.public)
 
 
-def sized(provider: str, size: Size) -> Gateway:
+def sized(provider: str, size: Size, transport: str = "http2") -> Gateway:
     """Returns a gateway with every feature switched on and this many keys, models, targets and rules."""
     keys = [new_key(Secret("")) for _ in range(size.keys)]
     settings = plain(provider).settings | {
+        "server": {"transport": transport},
         "auth": {"keys": [{"id": key.key_id, "hash": key.key_hash, "tenant": "bench"} for key in keys]},
         "http": {"listen": "127.0.0.1:0"},
         "screen": {"blocked_terms": [f"{RULE}never{number:04}" for number in range(size.rules)]},

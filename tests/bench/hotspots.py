@@ -1,8 +1,8 @@
 """Tells which functions of the gateway take the time, by own time and by room.
 
-`make profile`, or `python -m tests.bench.hotspots [--load unary|stream|paced] [--plain] [--rows 40]`. A profiler makes
-calls of small functions look dearer than they are: use it to find what to look at, and `make bench` to see what a
-change is worth.
+`make profile`, or `python -m tests.bench.hotspots [--load unary|stream|paced] [--transport http2|grpcio] [--plain]`. A
+profiler makes calls of small functions look dearer than they are: use it to find what to look at, and `make bench` to
+see what a change is worth.
 """
 
 from __future__ import annotations
@@ -124,13 +124,16 @@ def main() -> int:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.hotspots", description=__doc__)
     parser.add_argument("--load", choices=tuple(LOADS), default="unary")
-    parser.add_argument("--plain", action="store_true", help="with default settings instead of every feature")
+    parser.add_argument("--plain", action="store_true", help="with default settings, the gRPC library included")
+    parser.add_argument("--transport", choices=("http2", "grpcio"), default="http2", help="of the door")
     parser.add_argument("--rows", type=int, default=40, help="how many functions are listed")
     chosen = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         provider = stack.enter_context(child("provider", ["-m", "tests.bench.provider"]))
-        plan = (gateways.plain if chosen.plain else gateways.everything)(provider.address)
+        plan = gateways.everything(provider.address, chosen.transport)
+        if chosen.plain:
+            plan = gateways.plain(provider.address)
         file = folder / "profile.json"
         command = ("-m", "tests.bench.profiled", str(file))
         gateway = stack.enter_context(plan.started("gateway under the profiler", folder, command))

@@ -33,7 +33,7 @@ class Length:
     axes: tuple[str, ...]
     """What is made ten times larger to see how costs grow."""
     crowds: tuple[str, ...]
-    """Who gets a thousand streams: `thin`, `all`."""
+    """Who gets a thousand streams: `thin`, `library`, `all`."""
     limit_s: float
     """The run gives up after this."""
 
@@ -55,7 +55,7 @@ FULL = Length(
     quick_streams=8,
     starts=3,
     axes=("keys", "models", "targets", "rules", "all"),
-    crowds=("thin", "all"),
+    crowds=("thin", "library", "all"),
     limit_s=1200.0,
 )
 LENGTHS = {"short": SHORT, "full": FULL}

@@ -87,13 +87,15 @@ def paste(page: Path, report: str) -> None:
 
 
 def _budget(run: Run) -> list[str]:
-    names = (run.everything, run.plain)
-    lines = _head("figure", [*names, "budget", "stretch", f"{run.everything}: verdict"])
+    """Returns the budget, and how both transports stand to it."""
+    judged = (run.everything, run.library)
+    lines = _head("figure", ["budget", "stretch", *(each for name in judged for each in (name, "verdict")), run.plain])
     for line in BUDGET:
-        measured, plain = (line.read(run, name) for name in names)
-        cells = ["–" if value is None else line.form.format(value) for value in (measured, plain)]
-        bounds = (line.bound(line.budget), line.bound(line.stretch))
-        lines.append(_row(line.label, [*cells, *bounds, line.verdict(measured)]))
+        cells = [line.bound(line.budget), line.bound(line.stretch)]
+        for name in judged:
+            measured = line.read(run, name)
+            cells += [line.shown(measured), line.verdict(measured)]
+        lines.append(_row(line.label, [*cells, line.shown(line.read(run, run.plain))]))
     return lines
 
 

@@ -69,6 +69,12 @@ class Breakers:
         self._on_change = on_change
         self._kept: PerTarget[Breaker] = PerTarget(self._make, max_kept)
         self._log = logger("breakers")
+        self._not_closed: set[TargetKey] = set()
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether no breaker keeps anybody from anything, as nearly always."""
+        return not self._not_closed
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -96,6 +102,10 @@ class Breakers:
 
     def _changed(self, key: TargetKey, breaker: Breaker) -> None:
         opened = breaker.state is State.OPEN
+        if breaker.state is State.CLOSED:
+            self._not_closed.discard(key)
+        else:
+            self._not_closed.add(key)
         (self._log.warning if opened else self._log.info)(
             "breaker changed",
             provider=key.provider,

@@ -241,7 +241,7 @@ def _lasting_decision(plan: Plan) -> routing_pb2.RoutingDecision:
     if known is not None and known[0] is plan:
         return known[1]
     decision = routing_pb2.RoutingDecision()
-    fill_decision(decision, plan)
+    fill_decision(decision, plan, MAX_CANDIDATES)
     if len(_DECISIONS) >= MAX_DECISIONS:
         _DECISIONS.clear()
     _DECISIONS[id(plan)] = (plan, decision)

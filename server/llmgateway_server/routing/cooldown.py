@@ -31,6 +31,11 @@ class Cooldowns:
     def __len__(self) -> int:
         return len(self._until_s)
 
+    @property
+    def none(self) -> bool:
+        """Whether no target cools down, as nearly always."""
+        return self._clock.monotonic_s() >= self._last_until_s
+
     def limited(self, target: Target, retry_after_s: float | None) -> None:
         """Notes a 429. Of several limits the one that ends last counts.
 
@@ -52,7 +57,7 @@ class Cooldowns:
 
     def ordered(self, targets: Sequence[Target]) -> tuple[Target, ...]:
         """Returns the targets with those that cool down last, the one that returns first before the others."""
-        if self._clock.monotonic_s() >= self._last_until_s:  # none cools down, as nearly always
+        if self.none:
             self._until_s.clear()
             return tuple(targets)
         return tuple(sorted(targets, key=self.left_s))

@@ -9,10 +9,12 @@ target for the moment comes last, so that it never sends a call to one that cann
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 from llmgateway_server.core.messages import Content, MediaPart, ToolResultPart
 from llmgateway_server.core.requests import CompleteRequest, CountTokensRequest, EmbedRequest, FormatKind, Request
 from llmgateway_server.core.targets import Capability, ModelStatus, Target
+from llmgateway_server.core.usage import estimate_token_count
 from llmgateway_server.routing.strategies.contenders import Contender, Wish
 
 Barred = Callable[[Target], str]
@@ -55,6 +57,32 @@ def eligible(contenders: Sequence[Contender], wish: Wish, barred: Barred | None 
     if barred is not None:
         kept = _kept(kept, left, lambda each, _: barred(each.target), wish)
     return kept, left
+
+
+class Bounds:
+    """What suits all of some targets at once: a request within them is a misfit for none (`suits`).
+
+    Args:
+        targets: of a model.
+    """
+
+    __slots__ = ("_capabilities", "_context", "_output")
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        profiles = [each.profile for each in targets]
+        known = [each.capabilities for each in profiles if each.capabilities]
+        self._capabilities = frozenset.intersection(*known) if known else None
+        self._context = min((size for each in profiles if (size := each.context_token_count) is not None), default=inf)
+        self._output = min(
+            (size for each in profiles if (size := each.max_output_token_count) is not None), default=inf
+        )
+
+    def hold(self, request: Request) -> bool:
+        """Tells whether a request is within the bounds."""
+        asked = (request.max_output_tokens or 0) if isinstance(request, CompleteRequest) else 0
+        if asked > self._output or estimate_token_count(request.input_byte_count) + asked > self._context:
+            return False
+        return self._capabilities is None or needs_of(request) <= self._capabilities
 
 
 def suits(contender: Contender, wish: Wish) -> bool:

@@ -15,15 +15,16 @@ from llmgateway_server.core.calls import Call
 from llmgateway_server.core.clock import Clock
 from llmgateway_server.core.errors import DefectError, GatewayError, RequestError, UpstreamError, Violation
 from llmgateway_server.core.reasons import Reason
-from llmgateway_server.core.requests import RoutingOptions
+from llmgateway_server.core.requests import Request, RoutingOptions
 from llmgateway_server.core.targets import Candidate, Model, ModelStatus, Plan, Target
 from llmgateway_server.routing.cooldown import Cooldowns
-from llmgateway_server.routing.eligible import DISABLED, EXCLUDED, NOT_READY, UNTAGGED, Left, eligible, suits
+from llmgateway_server.routing.eligible import DISABLED, EXCLUDED, NOT_READY, UNTAGGED, Bounds, Left, eligible, suits
 from llmgateway_server.routing.settings import RoutingSettings
 from llmgateway_server.routing.standing import Standings
 from llmgateway_server.routing.strategies.contenders import Contender, Field, Ranked, Wish
 from llmgateway_server.routing.strategies.names import Strategy
 from llmgateway_server.routing.strategies.order import order
+from llmgateway_server.routing.strategies.table import CONFIGURED_ORDER
 from llmgateway_server.routing.strategies.wishes import wish_for
 from llmgateway_server.routing.switches import Switches
 
@@ -48,20 +49,24 @@ _OURS = frozenset({DISABLED, NOT_READY, SWITCHED_OFF})
 
 
 class _Prepared(Field):
-    """A model's targets, and its plan where there is nothing to choose."""
+    """A model's targets, and the plan that nearly every call gets."""
 
-    __slots__ = ("only",)
+    __slots__ = ("bounds", "usual")
 
     def __init__(self, model: Model, strategy: Strategy) -> None:
         super().__init__(model.targets)
-        self.only: Plan | None = None
-        if (
-            len(model.targets) == 1
-            and model.targets[0].enabled
-            and model.targets[0].profile.status is not ModelStatus.NOT_READY
-        ):
-            told = (Candidate(model.targets[0], eligible=True, reason="only target"),)
-            self.only = Plan(model, model.strategy or strategy, model.targets, lambda: iter(told), lasting=True)
+        self.bounds = Bounds(model.targets)
+        self.usual: Plan | None = None
+        """Where there is nothing to choose, or the order is always the same: the plan of calls without wishes that
+        suit all targets, while nothing bars one."""
+        strategy = Strategy(model.strategy or strategy)
+        alone = len(model.targets) == 1
+        serving = [each.enabled and each.profile.status is not ModelStatus.NOT_READY for each in model.targets]
+        if all(serving) and (alone or strategy is Strategy.PRIORITY):
+            reason = "only target" if alone else CONFIGURED_ORDER
+            targets = tuple(sorted(model.targets, key=lambda each: each.priority))
+            told = tuple(Candidate(each, eligible=True, reason=reason) for each in targets)
+            self.usual = Plan(model, strategy, targets, lambda: iter(told), lasting=True)
 
 
 def _resolved(call: Call) -> Model:
@@ -129,8 +134,8 @@ class Planner:
         """
         model = _resolved(call)
         field = self._field(model)
-        if field.only is not None and not _chooses(call.request.routing) and not self._barred(field.only.targets[0]):
-            return field.only
+        if field.usual is not None and not _chooses(call.request.routing) and self._suits_all(field, call.request):
+            return field.usual
         strategy, wish = self._wish(call, model)
         kept, left = self._front(field, strategy, wish) if not whole else ([], [])
         if not kept:
@@ -140,6 +145,17 @@ class Planner:
         ranked = order(strategy, kept, wish)
         targets = self._cooldowns.ordered([each.contender.target for each in ranked])
         return Plan(model, strategy, targets, lambda: self._told(targets, ranked, left))
+
+    def _suits_all(self, field: _Prepared, request: Request) -> bool:
+        """Tells whether nothing speaks against any target of a model; costs the same for any number of them.
+
+        An only target is asked whatever it is asked for: its own answer says best what is wrong.
+        """
+        if len(field) == 1:
+            return field.usual is not None and not self._barred(field.usual.targets[0])
+        return (
+            self._breakers.all_closed and self._switches.all_on and self._cooldowns.none and field.bounds.hold(request)
+        )
 
     def _front(self, field: _Prepared, strategy: Strategy, wish: Wish) -> tuple[list[Contender], Left]:
         """Returns the first targets by priority and those left out among them; none where more must be looked at."""

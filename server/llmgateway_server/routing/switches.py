@@ -13,6 +13,11 @@ class Switches:
     def __init__(self) -> None:
         self._off: set[tuple[str, str]] = set()
 
+    @property
+    def all_on(self) -> bool:
+        """Whether nothing is switched off, as nearly always."""
+        return not self._off
+
     def is_off(self, target: Target) -> bool:
         """Tells whether a target must not be tried."""
         return bool(self._off) and (

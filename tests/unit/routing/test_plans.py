@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmgateway_server.attempts.breaker import Verdict
 from llmgateway_server.core.errors import DefectError, GatewayError, RequestError, UpstreamError
@@ -10,6 +12,7 @@ from llmgateway_server.core.reasons import Reason
 from llmgateway_server.core.requests import (
     CompleteRequest,
     RoutingOptions,
+    Tool,
 )
 from llmgateway_server.core.targets import Model, ModelStatus, Profile, Target
 from llmgateway_server.routing.plan import MAX_FIELDS
@@ -232,3 +235,62 @@ def test_a_refused_call_is_told_who_was_left_out() -> None:
         ("a", False, "excluded by the request"),
         ("b", False, "lacks a tag of the request"),
     ]
+
+
+def profiles() -> st.SearchStrategy[Profile]:
+    capabilities = st.frozensets(st.sampled_from(["TOOLS", "VISION", "JSON_OBJECT"]))
+    sizes = st.none() | st.integers(0, 300)
+    return st.builds(Profile, capabilities=capabilities, context_token_count=sizes, max_output_token_count=sizes)
+
+
+def requests() -> st.SearchStrategy[CompleteRequest]:
+    tools = st.sampled_from([[], [Tool("t")]])
+    asked = st.none() | st.integers(0, 300)
+    return st.builds(
+        CompleteRequest,
+        st.just("m"),
+        st.just([]),
+        tools=tools,
+        max_output_tokens=asked,
+        input_byte_count=st.integers(0, 900),
+    )
+
+
+@given(st.lists(st.tuples(profiles(), st.integers(0, 2)), min_size=1, max_size=5), requests())
+def test_the_usual_plan_is_the_one_that_would_be_made(
+    found: list[tuple[Profile, int]], request: CompleteRequest
+) -> None:
+    targets = [
+        Target(f"p{i}", "simulator", "x", profile=profile, priority=priority)
+        for i, (profile, priority) in enumerate(found)
+    ]
+    usual = Tried(*targets)
+    usual.call.request = request
+    assert planned(usual) is None
+    made = Tried(*targets)
+    made.call.request = request
+    made.routes.switches.turn("somebody else", "", on=False)  # from now on every plan is made anew
+    assert planned(made) is None
+    assert usual.call.plan is not None
+    assert made.call.plan is not None
+    assert usual.call.plan.targets == made.call.plan.targets
+    if len(targets) > 1:  # an only one is told of in other words
+        assert told(usual) == told(made)
+
+
+def test_the_usual_plan_is_made_once() -> None:
+    run = Tried()
+    assert planned(run) is None
+    first = run.call.plan
+    assert planned(run) is None
+    assert run.call.plan is first
+    open_circuit(run, A)
+    assert planned(run) is None
+    assert run.call.plan is not first
+    run.clock.advance(3600.0)
+    breaker = run.routes.breakers.of(A)
+    for _ in range(20):
+        if (permit := breaker.try_enter()) is not None:
+            breaker.leave(permit, Verdict.SUCCESS)
+    assert planned(run) is None
+    assert run.call.plan is first

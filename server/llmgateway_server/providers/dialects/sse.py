@@ -13,6 +13,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_LINE_BYTES = 1024 * 1024
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """Bounds of a line and of an event, see `docs/reliability.md`."""
+DATA = b"data: "
+BORDER_AND_DATA = b"\n\ndata: "
 LINE_BYTES = 64
 """What keeping a line costs beside its data; it counts, or an event of empty lines would have no bound."""
 
@@ -58,14 +60,15 @@ class SseDecoder:
 
     def _plain_events(self, text: bytes) -> Framed:
         """Reads complete events whose lines end with LF: nearly all there are, and nearly always of one line each."""
+        if text[:6] == DATA:
+            parts = text[6:].split(BORDER_AND_DATA)
+            if text.count(b"\n") == 2 * (len(parts) - 1):  # one line of data each, and nothing else
+                if len(max(parts, key=len)) > self._max_line - len(DATA):
+                    raise self._too_long("line")
+                return [(b"", part) for part in parts]
         events = []
         for block in text.split(b"\n\n"):
-            if block[:6] == b"data: " and b"\n" not in block:
-                if len(block) > self._max_line:
-                    raise self._too_long("line")
-                events.append((b"", block[6:]))
-            else:
-                events += self._events([*block.split(b"\n"), b""])
+            events += self._events([*block.split(b"\n"), b""])
         return events
 
     def _feed_lines(self, chunk: bytes) -> Framed:

@@ -70,13 +70,15 @@ class Response:
             self.overrun = True
         if self.complete or self.error is not None:
             return
-        in_head, body_before = not self.head_done, self._body_bytes
+        in_head, ready_before = not self.head_done, self.ready_bytes
         try:
             self._parse(data)
         except httptools.HttpParserError as error:  # HttpParserUpgrade is one too
             self._refuse(error)
         else:
-            self._check_bounds(0 if in_head else len(data), self._body_bytes > body_before)
+            brought = self.ready_bytes - ready_before
+            self._body_bytes += brought
+            self._check_bounds(0 if in_head else len(data), brought > 0)
 
     def eof(self) -> None:
         """Ends a body that is delimited by the end of the connection; for all else the end is a cut."""
@@ -200,7 +202,6 @@ class Response:
         elif self.head_done:
             self.chunks.append(body)
             self.ready_bytes += len(body)
-            self._body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """Ends the response; an informational one only makes room for the next."""

@@ -62,11 +62,12 @@ class Row:
         return inf if self.affinity is Affinity.ALL else max(self.near, 1.0 + slack)
 
 
+CONFIGURED_ORDER = "configured order"
 UNPRICED = "cost unknown: after those with a price"
 STRATEGIES: Mapping[Strategy, Row] = {
     Strategy.PRIORITY: Row(
         priority,
-        Words.always("configured order"),
+        Words.always(CONFIGURED_ORDER),
         Ties.CONFIGURED,
         Affinity.NOBODY,
         tiered=False,

@@ -413,9 +413,19 @@ class Connection(asyncio.Protocol):
                 self.cut(stream, Code.CANCEL)
 
     def close(self) -> None:
-        """Closes the socket once what was written has left."""
-        if self._closing_s is None:
-            self._closing_s = self.loop.time()
+        """Closes the connection once what was written has left.
+
+        Only our half of it, where that can be told apart: who closes while the peer still sends resets the connection,
+        and the peer may lose what we said last (RFC 9113 §5.4.1). The peer's half ends with it, or is cut in `tick`.
+        """
+        if self._closing_s is not None:
+            return
+        self._closing_s = self.loop.time()
+        self._frames.stop()
+        self._terms.leave(self)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
             self._transport.close()
 
     def abort(self) -> None:

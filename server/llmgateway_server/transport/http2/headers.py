@@ -32,13 +32,16 @@ REMEMBERED_BYTES = 4096
 OVERHEAD_BYTES = 32
 TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-NAME = re.compile(rb"[0-9a-z_.\-]+")
+NAME = re.compile(rb"[0-9a-z!#$%&'*+.^_`|~\-]+")
+"""RFC 9110 §5.6.2, in lower case."""
+METADATA_NAME = re.compile(r"[0-9a-z_.\-]+")
+"""PROTOCOL-HTTP2.md, Header-Name; other headers, which a proxy may have added, are no metadata."""
 OUR_OWN = frozenset(
     {"te", "content-type", "content-length", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "grpc-trace-bin"}
 )
 """Headers of the protocol, which are no metadata."""
 LINE_ENDS = re.compile(rb"[\x00\r\n]")
-FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
+FORBIDDEN = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 """RFC 9113 §8.2.2."""
 PSEUDO = frozenset({":method", ":path", ":scheme", ":authority"})
 
@@ -63,6 +66,7 @@ class RequestHead:
     """Bytes of the body, where it says so."""
     refusal: bytes = b""
     """The header block that answers it where nothing of gRPC can: it is no call."""
+    refusal_text: bytes = b""
     too_large: bool = False
 
 
@@ -118,8 +122,9 @@ class HeaderReader:
             ConnectionFaultError: as `read`.
         """
         before = self._table.changes
-        if any(name.startswith(b":") for name, _ in self._decode(block)):
-            raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a pseudo header in trailers")
+        for name, value in self._decode(block):
+            _check_name(name, value.decode("latin-1"))
+            _check_value(value)
         if self._table.changes != before:
             self._known.clear()
 
@@ -137,41 +142,64 @@ def _head(fields: list[tuple[bytes, bytes]]) -> RequestHead:
     pseudo: dict[str, str] = {}
     protocol: dict[str, str] = {}
     metadata: list[tuple[str, str | bytes]] = []
-    size = 0
+    size, regular = 0, False
     for raw_name, raw_value in fields:
         size += len(raw_name) + len(raw_value) + OVERHEAD_BYTES
+        _check_value(raw_value)
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        if LINE_ENDS.search(raw_value):
-            raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a header's value holds the end of a line")
         if name.startswith(":"):
-            if name not in PSEUDO or name in pseudo or metadata or protocol:
+            if name not in PSEUDO or name in pseudo or regular:
                 raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a pseudo header is unknown, repeated or late")
             pseudo[name] = value
-        elif NAME.fullmatch(raw_name) is None or name in FORBIDDEN or (name == "te" and value != "trailers"):
-            raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a header is not allowed in HTTP/2")
-        elif name in OUR_OWN:
+            continue
+        regular = True
+        _check_name(raw_name, value)
+        if name in OUR_OWN:
             protocol[name] = value
         elif name.endswith("-bin"):
             metadata += [(name, _binary(each)) for each in value.split(",")]
-        else:
+        elif METADATA_NAME.fullmatch(name):
             metadata.append((name, value.strip(" \t")))
-    if not pseudo.get(":path") or not pseudo.get(":method") or not pseudo.get(":scheme"):
+    method = pseudo.get(":method", "")
+    if not method or (method != "CONNECT" and not (pseudo.get(":path") and pseudo.get(":scheme"))):
         raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a request lacks a pseudo header")
-    refusal = b""
-    if pseudo[":method"] != "POST":
-        refusal = literal(":status", "405") + literal("allow", "POST") + PLAIN_TEXT
-    elif not protocol.get("content-type", "").startswith("application/grpc"):
-        refusal = literal(":status", "415") + PLAIN_TEXT
-    length = protocol.get("content-length", "")
     return RequestHead(
-        method=pseudo[":path"],
+        method=pseudo.get(":path", ""),
         timeout_s=timeout_s(protocol.get("grpc-timeout", "")),
         encoding=protocol.get("grpc-encoding", "identity"),
         metadata=tuple(metadata),
-        length=int(length) if length.isascii() and length.isdigit() and len(length) < MAX_DIGITS else None,
-        refusal=refusal,
+        length=_length(protocol.get("content-length")),
+        refusal=_refusal(method, protocol.get("content-type", "")),
+        refusal_text=b"" if method == "HEAD" else NO_CALL,
         too_large=size > MAX_METADATA_BYTES,
     )
+
+
+def _check_name(name: bytes, value: str) -> None:
+    if NAME.fullmatch(name) is None or name in FORBIDDEN or (name == b"te" and value != "trailers"):
+        raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a header is not allowed in HTTP/2")
+
+
+def _check_value(value: bytes) -> None:
+    if LINE_ENDS.search(value):
+        raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a header's value holds the end of a line")
+
+
+def _length(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS):
+        raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a length that is no number")
+    return int(text)
+
+
+def _refusal(method: str, content_type: str) -> bytes:
+    """Returns the block that answers what is no call; empty for a call."""
+    if method != "POST":
+        return literal(":status", "405") + literal("allow", "POST") + PLAIN_TEXT
+    if not content_type.startswith("application/grpc"):
+        return literal(":status", "415") + PLAIN_TEXT
+    return b""
 
 
 def timeout_s(text: str) -> float | None:

@@ -81,17 +81,17 @@ class Http2Transport:
 
     async def stop(self, grace_s: float) -> None:
         """Accepts nothing more, lets calls go on for `grace_s`, ends the rest and closes all connections."""
-        connections = self._terms.connections
+        terms = self._terms
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for each in list(connections):
+        for each in terms.all():
             each.retire()
-        await self._terms.empty(grace_s)
-        for each in list(connections):
+        await terms.empty(grace_s)
+        for each in terms.all():
             each.end_calls()
-        await self._terms.empty(LAST_WORDS_S)
-        for each in list(connections):
+        await terms.empty(LAST_WORDS_S, leaving_too=True)
+        for each in terms.all():
             each.abort()
         if self._ticking is not None:
             self._ticking.cancel()
@@ -100,7 +100,7 @@ class Http2Transport:
         while True:
             await asyncio.sleep(TICK_S)
             now_s = loop.time()
-            for each in list(self._terms.connections):
+            for each in self._terms.all():
                 each.tick(now_s)
 
 

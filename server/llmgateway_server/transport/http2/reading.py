@@ -59,8 +59,13 @@ class FrameReader:
         self._rest = b""
         self.greeted = False
         """Whether the peer has said that it speaks HTTP/2."""
+        self._stopped = False
         self._block: bytearray | None = None
         self._block_of = (0, 0)
+
+    def stop(self) -> None:
+        """Reads nothing more, not even what came with the frame that is being read."""
+        self._stopped = True
 
     def feed(self, data: bytes) -> None:
         """Reads all whole frames.
@@ -71,7 +76,7 @@ class FrameReader:
         pending = self._rest + data if self._rest else data
         start = 0 if self.greeted else self._greet(pending)
         size = len(pending) if self.greeted else 0
-        while size - start >= frames.HEAD_BYTES:
+        while size - start >= frames.HEAD_BYTES and not self._stopped:
             high, low, kind, flags, number = frames.HEAD.unpack_from(pending, start)
             begin = start + frames.HEAD_BYTES
             start_next = begin + (high << 8 | low)
@@ -93,9 +98,9 @@ class FrameReader:
         if not pending.startswith(preface[: len(pending)]):
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, "this is not HTTP/2")
         kind_at = len(preface) + 3
-        if len(pending) <= kind_at:
+        if len(pending) <= kind_at + 1:
             return 0
-        if pending[kind_at] != frames.SETTINGS:
+        if pending[kind_at] != frames.SETTINGS or pending[kind_at + 1] & frames.ACK:
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, "the first frame is no SETTINGS")
         self.greeted = True
         return len(preface)

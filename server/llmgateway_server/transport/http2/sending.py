@@ -15,6 +15,9 @@ from llmgateway_server.transport.http2.frames import Code, ConnectionFaultError,
 from llmgateway_server.transport.http2.headers import Pairs
 from llmgateway_server.transport.http2.stream import MESSAGE_HEAD_BYTES, Stream, framed
 
+NO_TRAILERS = b""
+"""The last part of a body ends its stream."""
+
 
 class Sender:
     """The sending half of a connection.
@@ -90,9 +93,13 @@ class Sender:
     def refuse_request(self, stream: Stream) -> None:
         """Answers what is no call as HTTP would."""
         stream.answered = True
-        self._write(self._block(stream.number, stream.head.refusal, 0))
-        stream.pending.append(memoryview(headers.NO_CALL))
-        stream.trailers = b""
+        text = stream.head.refusal_text
+        self._write(self._block(stream.number, stream.head.refusal, 0 if text else frames.END_STREAM))
+        if not text:
+            self._done(stream)
+            return
+        stream.pending.append(memoryview(text))
+        stream.trailers = NO_TRAILERS
         self._pump(stream)
 
     def finish(self, stream: Stream, block: bytes) -> bool:
@@ -180,15 +187,19 @@ class Sender:
                 pending.popleft()
             else:
                 pending[0] = part[size:]
+            last = stream.trailers is NO_TRAILERS and not pending
+            data = frame(frames.DATA, frames.END_STREAM if last else 0, stream.number, bytes(part[:size]))
             self._spend(stream, size)
-            self._write(self._beginning(stream) + frame(frames.DATA, 0, stream.number, bytes(part[:size])))
+            self._write(self._beginning(stream) + data)
         self._waiting.pop(stream.number, None)
         if pending:
             self._waiting[stream.number] = stream
             return
         if stream.flushed is not None and not stream.flushed.done():
             stream.flushed.set_result(None)
-        if stream.trailers is not None:
+        if stream.trailers is NO_TRAILERS:
+            self._done(stream)
+        elif stream.trailers is not None:
             self.finish(stream, stream.trailers)
 
     def _has_room(self, stream: Stream, size: int) -> bool:

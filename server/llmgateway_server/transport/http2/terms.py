@@ -32,12 +32,14 @@ class Terms:
     max_age_s: float
     max_connections: int
     connections: set[Connection] = field(default_factory=set)
+    leaving: set[Connection] = field(default_factory=set)
+    """Connections whose last word is said; their peers have not closed them yet."""
     _full: bool = False
-    _emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    _fewer: asyncio.Event = field(default_factory=asyncio.Event)
 
     def let_in(self, connection: Connection) -> bool:
         """Counts a connection in and tells whether there was room."""
-        full = len(self.connections) >= self.max_connections
+        full = len(self.connections) + len(self.leaving) >= self.max_connections
         if full and not self._full:
             logger("transport").error("too_many_connections", at_most=self.max_connections)
         self._full = full
@@ -45,18 +47,29 @@ class Terms:
             self.connections.add(connection)
         return not full
 
+    def leave(self, connection: Connection) -> None:
+        """Notes that a connection takes no more calls."""
+        self.connections.discard(connection)
+        self.leaving.add(connection)
+        self._fewer.set()
+
     def let_out(self, connection: Connection) -> None:
         """Counts a connection out, if it was counted in."""
         self.connections.discard(connection)
-        if not self.connections:
-            self._emptied.set()
+        self.leaving.discard(connection)
+        self._fewer.set()
 
-    async def empty(self, within_s: float) -> None:
-        """Waits until there is no connection, at most so long."""
-        self._emptied.clear()
-        if self.connections:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), within_s)
+    def all(self) -> list[Connection]:
+        """Returns all connections."""
+        return [*self.connections, *self.leaving]
+
+    async def empty(self, within_s: float, *, leaving_too: bool = False) -> None:
+        """Waits until there is no connection with calls, or none at all; at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.connections or (leaving_too and self.leaving):
+                    self._fewer.clear()
+                    await self._fewer.wait()
 
     def opening(self) -> bytes:
         """Returns what a server says first."""

@@ -1,4 +1,7 @@
-"""What chat completions answer, as far as it is used; everything else passes by unread. See `openai_chat`."""
+"""What chat completions answer, as far as it is used; everything else passes by unread. See `openai_chat`.
+
+What is made once per token is not watched by the garbage collector (`gc=False`): JSON has no cycles.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ class Piece(msgspec.Struct):
     thinking: str | list[Piece] | None = None
 
 
-class Said(msgspec.Struct):
+class Said(msgspec.Struct, gc=False):
     """A message, or the part of it that a chunk brings; `function_call` is what tool calls were called before."""
 
     content: str | list[Piece] | None = None
@@ -99,7 +102,7 @@ class Logprobs(msgspec.Struct):
     refusal: list[TokenLogprob] | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """One answer: streams bring `delta`, the others `message`, a filtered answer neither.
 
     Together writes one number as `logprobs`, which says of no token that it is its own.
@@ -166,7 +169,7 @@ class OfGroq(msgspec.Struct):
     usage: ReportedUsage | None = None
 
 
-class Answer(msgspec.Struct):
+class Answer(msgspec.Struct, gc=False):
     """A chat completion, a chunk of one, or an error."""
 
     id: str | int | None = None

@@ -14,7 +14,6 @@ from llmgateway_server.providers.dialects.json_body import decode_again
 from llmgateway_server.providers.dialects.media import MediaKind, kind_of
 from llmgateway_server.providers.dialects.openai_chat.answer import (
     Answer,
-    Choice,
     ReportedUsage,
     decode_answer,
     pages_of,
@@ -75,7 +74,8 @@ class OpenAiChat:
         parts.add(_started(answer))
         speech = Speech(parts, attempt.call.scope.call_id, quirks.state_vendor)
         if choice.message is not None:
-            speech.add_whole(choice.message, choice.logprobs)
+            speech.add_words(choice.message, choice.logprobs)
+            speech.add_whole_calls(choice.message.tool_calls or [])
         speech.finish(choice.finish_reason, answer.told_usage, pages_of(answer))
         return parts.take()
 
@@ -102,14 +102,10 @@ def _raise_error(answer: Answer, body: bytes) -> None:
     if answer.error is not None:
         raise problem_of(answer.error).error(WORDS, None, None)
     if answer.choices:
-        _raise_error_of(answer.choices[0])
+        if (error := answer.choices[0].error) is not None:
+            raise problem_of(error).error(WORDS, None, None)
     elif answer.usage is None and (problem := problem_in(body)) is not None:
         raise problem.error(WORDS, None, None)
-
-
-def _raise_error_of(choice: Choice) -> None:
-    if choice.error is not None:
-        raise problem_of(choice.error).error(WORDS, None, None)
 
 
 class _ChunkReader:
@@ -159,16 +155,20 @@ class _ChunkReader:
         if not self._started and (chunk.choices or chunk.id):  # a first chunk about filters names nobody yet
             self._started = True
             self.parts.add(_started(chunk))
-        if (usage := chunk.told_usage) is not None:
-            self._usage = usage
+        if chunk.usage is not None or chunk.x_groq is not None:
+            self._usage = chunk.told_usage or self._usage
         if chunk.search_results is not None or chunk.citations is not None:
             self._pages = pages_of(chunk)
         for choice in chunk.choices or ():
             if choice.index:  # n > 1 is never asked for
                 continue
-            _raise_error_of(choice)
-            if choice.delta is not None:
-                self._speech.add(choice.delta, choice.logprobs)
+            if choice.error is not None:
+                raise problem_of(choice.error).error(WORDS, None, None)
+            delta = choice.delta
+            if delta is not None:
+                self._speech.add_words(delta, choice.logprobs)
+                if delta.tool_calls:
+                    self._speech.add_calls(delta.tool_calls)
             if choice.finish_reason:
                 self._finish_reason = choice.finish_reason
 

@@ -63,17 +63,38 @@ class Speech:
         """Which call, by its id, an index stands for now."""
         self._annotations: list[Annotation] = []
 
-    def add(self, said: Said, logprobs: Logprobs | float | None) -> None:
-        """Adds what one chunk says; reasoning comes before the text that follows from it."""
-        self._add_words(said, logprobs)
-        if said.tool_calls:
-            for position, call in enumerate(said.tool_calls):
-                self._tool(self._key(call, position), call.id, call.function)
+    def add_words(self, said: Said, logprobs: Logprobs | float | None) -> None:
+        """Adds what a message or a chunk says, calls aside; reasoning comes before the text that follows from it.
 
-    def add_whole(self, message: Said, logprobs: Logprobs | float | None) -> None:
-        """Adds a whole message: each of its tool calls is one of its own, whatever its index and id are."""
-        self._add_words(message, logprobs)
-        for position, call in enumerate(message.tool_calls or ()):
+        It runs once per token.
+        """
+        parts = self._parts
+        tokens = logprobs if logprobs is not None and isinstance(logprobs, Logprobs) else None
+        if said.reasoning_details is not None:  # what is meant to be shown of them stands in `reasoning`
+            self._details.add(said.reasoning_details)
+        if reasoning := said.reasoning_content or said.reasoning:
+            parts.flow(PartKind.REASONING, reasoning)
+        content = said.content
+        if content is not None:
+            if isinstance(content, str):
+                parts.flow(PartKind.TEXT, content, logprobs_of(tokens.content) if tokens else ())
+            else:
+                self._add_pieces(content)
+        if said.refusal:
+            parts.flow(PartKind.REFUSAL, said.refusal, logprobs_of(tokens.refusal) if tokens else ())
+        if said.function_call is not None:
+            self._tool("function_call", None, said.function_call)
+        if said.annotations:
+            self._annotations += said.annotations
+
+    def add_calls(self, calls: list[ToolCall]) -> None:
+        """Adds what a chunk brings of tool calls."""
+        for position, call in enumerate(calls):
+            self._tool(self._key(call, position), call.id, call.function)
+
+    def add_whole_calls(self, calls: list[ToolCall]) -> None:
+        """Adds the tool calls of a whole message: each is one of its own, whatever its index and id are."""
+        for position, call in enumerate(calls):
             self._tool(position, call.id, call.function)
 
     def finish(
@@ -98,25 +119,6 @@ class Speech:
             parts.add(UsageSnapshot(usage.normalised()))
         word = str(native_reason)
         parts.add(Finished(parts.settled(FINISH_REASONS.get(word, FinishReason.UNSPECIFIED)), word))
-
-    def _add_words(self, said: Said, logprobs: Logprobs | float | None) -> None:
-        parts = self._parts
-        tokens = logprobs if isinstance(logprobs, Logprobs) else None
-        reasoning = said.reasoning_content or said.reasoning
-        if said.reasoning_details is not None:  # what is meant to be shown of them stands in `reasoning`
-            self._details.add(said.reasoning_details)
-        if reasoning:
-            parts.flow(PartKind.REASONING, reasoning)
-        if isinstance(said.content, list):
-            self._add_pieces(said.content)
-        elif said.content is not None:
-            parts.flow(PartKind.TEXT, said.content, logprobs_of(tokens.content) if tokens else ())
-        if said.refusal:
-            parts.flow(PartKind.REFUSAL, said.refusal, logprobs_of(tokens.refusal) if tokens else ())
-        if said.function_call is not None:
-            self._tool("function_call", None, said.function_call)
-        if said.annotations:
-            self._annotations += said.annotations
 
     def _add_pieces(self, content: list[Piece]) -> None:
         for piece in content:
