@@ -62,6 +62,11 @@ test-recorded: $(TEST) ## Play recorded provider traffic; LLMGATEWAY_RECORDED_DI
 test-e2e: $(TEST) tools ## Run the installed command and real clients against it
 	@PATH="$(CURDIR)/.tools/bin:$$PATH" $(PYTEST) tests/e2e -m e2e $(ARGS)
 
+.PHONY: test-http2
+test-http2: $(TEST) tools ## Run what goes through the door once more, over the transport http2
+	@LLMGATEWAY__SERVER__TRANSPORT=http2 PATH="$(CURDIR)/.tools/bin:$$PATH" $(PYTEST) -n 2 tests/path tests/faults tests/e2e \
+	  -m "not recorded and not soak and not simulation" $(ARGS)
+
 .PHONY: image-check
 image-check: $(TEST) ## Run the Dockerfile's steps and what they build, without a container engine
 	@$(PYTEST) tests/unit/deploy tests/e2e/test_image.py $(ARGS)
@@ -188,5 +193,5 @@ LOCK := UV_PYTHON_DOWNLOADS=never .tools/lock/bin/uv pip compile --quiet --unive
 .peers/litellm/.installed: requirements/peers.txt
 	@mkdir -p .peers; echo '*' > .peers/.gitignore
 	@python=$$(scripts/find-python.sh); "$$python" -m venv --clear .peers/litellm
-	@.peers/litellm/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/peers.txt
+	@.peers/litellm/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes -r requirements/peers.txt
 	@touch $@

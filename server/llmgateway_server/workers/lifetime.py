@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from llmgateway_server.app import App
 
 T = TypeVar("T")
+ENOUGH_FILES = 65_536
+"""Where the system gives any number."""
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine on uvloop where it is installed, otherwise on asyncio."""
+    take_open_files()
     try:
         import uvloop
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+def take_open_files() -> None:
+    """Takes as many open files as the system gives: each connection is one, and the usual 1,024 are few."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, ENOUGH_FILES) if hard == resource.RLIM_INFINITY else hard
+    with suppress(OSError, ValueError):  # some systems have a limit below the one that they name
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def settle_memory() -> None:

@@ -11,7 +11,7 @@ import asyncio
 import re
 import ssl
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 from llmgateway_server.providers.egress.address import IPAddress, Judge, refused_because
@@ -100,8 +100,13 @@ class Egress:
         self._ports = frozenset(settings.ports)
         self._resolver = resolver or SystemResolver(settings.max_concurrent)
         self._judge = judge or partial(refused_because, denied=settings.denied_networks)
-        self._context = client_context(ssl_context)
+        self._given_context = client_context(ssl_context) if ssl_context is not None else None
         self._places = asyncio.Semaphore(settings.max_concurrent)
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Made with the first fetch: reading the system's authorities takes as long as a tenth of a start."""
+        return self._given_context or client_context(None)
 
     async def fetch(
         self,

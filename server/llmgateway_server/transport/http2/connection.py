@@ -423,10 +423,13 @@ class Connection(asyncio.Protocol):
         self._closing_s = self.loop.time()
         self._frames.stop()
         self._terms.leave(self)
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
+        if not self._transport.can_write_eof():
             self._transport.close()
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer is gone already
+            self._transport.abort()
 
     def abort(self) -> None:
         """Closes the socket at once."""
