@@ -150,7 +150,8 @@ def sockets(listen: str, *, shared: bool) -> list[socket.socket]:
 def _bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket | None:
     """Returns a bound socket; None for an address that the machine does not have, as `::1` without IPv6."""
     try:
-        made = socket.socket(family, socket.SOCK_STREAM)
+        # By its name: asyncio switches delays off (TCP_NODELAY) only where it sees that this is TCP.
+        made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError:
         return None
     try:

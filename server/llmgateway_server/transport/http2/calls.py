@@ -58,12 +58,13 @@ class Calls:
             message: the request; None where it streams.
         """
         head = stream.head
-        handler = self._known.get(head.method) or await self._found(head.method, head.metadata)
-        if handler is None:
-            connection.sender.end(stream, UNIMPLEMENTED, "the method is not served")
-            return
-        context = Context(connection, stream, handler.response_serializer)
+        stream.running = True
         try:
+            handler = self._known.get(head.method) or await self._found(head.method, head.metadata)
+            if handler is None:
+                connection.sender.end(stream, UNIMPLEMENTED, "the method is not served")
+                return
+            context = Context(connection, stream, handler.response_serializer)
             if handler.request_streaming:
                 replies = handler.stream_stream(_messages(connection, stream), context)
             elif handler.response_streaming:

@@ -35,7 +35,14 @@ LATE_S = 0.01
 KEEPALIVE_PING = b"alive?  "
 RETIRING_PING = b"retiring"
 MAX_CUT_COUNT = 1024
-DEADLINE_EXCEEDED = 4
+DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14
+ANY = 2**32 - 1
+RANGES: dict[int, tuple[int, int]] = {
+    Setting.ENABLE_PUSH: (0, 1),
+    Setting.INITIAL_WINDOW_SIZE: (0, frames.MAX_WINDOW_BYTES),
+    Setting.MAX_FRAME_SIZE: (frames.MAX_FRAME_BYTES, 2**24 - 1),
+}
+"""Of settings that have one (RFC 9113 §6.5.2)."""
 
 
 class Connection(asyncio.Protocol):
@@ -183,16 +190,18 @@ class Connection(asyncio.Protocol):
         self._drop(stream)
 
     def settings_came(self, values: Iterable[tuple[int, int]]) -> None:
-        """Does as the peer wishes, and says so before it makes use of it."""
+        """Does as the peer wishes, and says so before it makes use of it. Of several values the last one counts."""
+        wished: dict[int, int] = {}
         for key, value in values:
-            if key == Setting.HEADER_TABLE_SIZE:
-                self.sender.forget_table()
-            elif key == Setting.INITIAL_WINDOW_SIZE:
-                self.sender.resize_streams(value)
-            elif key == Setting.ENABLE_PUSH and value > 1:
-                raise ConnectionFaultError(Code.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
-            elif key == Setting.MAX_FRAME_SIZE and not frames.MAX_FRAME_BYTES <= value < 1 << 24:
-                raise ConnectionFaultError(Code.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
+            low, high = RANGES.get(key, (0, ANY))
+            if not low <= value <= high:
+                code = Code.FLOW_CONTROL_ERROR if key == Setting.INITIAL_WINDOW_SIZE else Code.PROTOCOL_ERROR
+                raise ConnectionFaultError(code, "a setting is out of its range")
+            wished[key] = value
+        if Setting.HEADER_TABLE_SIZE in wished:
+            self.sender.forget_table()
+        if Setting.INITIAL_WINDOW_SIZE in wished:
+            self.sender.resize_streams(wished[Setting.INITIAL_WINDOW_SIZE])
         self._transport.write(frame(frames.SETTINGS, frames.ACK, 0))
         self.sender.pump()
 
@@ -202,24 +211,29 @@ class Connection(asyncio.Protocol):
             self._guard.ping(self._read_s, sent=self.sender.sent_since_ping)
             self.sender.sent_since_ping = False
             self._transport.write(frame(frames.PING, frames.ACK, 0, payload))
-        elif payload == KEEPALIVE_PING:
+        elif payload == KEEPALIVE_PING and self._pinged_s is not None:
             self._pinged_s = None
-        elif payload == RETIRING_PING and self._retiring_s is not None:
+        elif payload == RETIRING_PING and self._retiring_s is not None and not self._refusing:
             self._refuse()
+        else:
+            self.nothing_came()
 
     def goaway_came(self) -> None:
         """Ends the connection with its last call."""
+        self.nothing_came()
         self._refuse()
 
     def window_came(self, number: int, by: int) -> None:
         """Sends what waited for it."""
+        if self.sender.updates_due > 0:
+            self.sender.updates_due -= 1
+        else:
+            self.nothing_came()
         stream = self.streams.get(number)
         if not number:
             self.sender.widen(by)
         elif stream is not None:
             self.sender.widen_stream(stream, by)
-            if stream.pending:
-                self.sender.pump()
         else:
             self._expect_opened(number)
 
@@ -336,7 +350,7 @@ class Connection(asyncio.Protocol):
         if stream.timer is not None:
             stream.timer.cancel()
         if not self.streams:
-            self._idle_s = self._read_s
+            self._idle_s = self.loop.time()
             if self._refusing:
                 self.close()
 
@@ -351,15 +365,19 @@ class Connection(asyncio.Protocol):
 
     def _overdue(self, stream: Stream) -> None:
         """Ends a call whose deadline passed."""
-        if stream.number not in self.streams:
-            return
-        stream.overdue = True
-        if stream.task is None:
-            self.sender.end(stream, DEADLINE_EXCEEDED, "the deadline passed before the request was complete")
-        elif stream.task.done():  # its last bytes wait for a caller who does not read
+        if stream.number in self.streams:
+            stream.overdue = True
+            self._end_call(stream, DEADLINE_EXCEEDED, "the deadline passed before the call began")
+
+    def _end_call(self, stream: Stream, code: int, why: str) -> None:
+        """Ends a call from outside; one that runs says itself how it ends (`calls`)."""
+        task = stream.task
+        if not stream.running:
+            self.sender.end(stream, code, why)
+        elif task is not None and task.done():  # its last bytes wait for a caller who does not read
             self.cut(stream, Code.CANCEL)
-        else:
-            stream.task.cancel()
+        if task is not None:
+            task.cancel()
 
     # How the connection ends
 
@@ -390,27 +408,28 @@ class Connection(asyncio.Protocol):
     def _grow_old(self, now_s: float) -> None:
         terms, age_s = self._terms, now_s - self._born_s
         if age_s > terms.max_age_s or (not self.streams and now_s - self._idle_s > terms.max_idle_s):
-            self.retire()
+            self.retire(now_s)
         if self._retiring_s is not None and now_s - self._retiring_s > RETIRE_WITHIN_S:
             self._refuse()
         if age_s > terms.max_age_s + AGE_GRACE_S:
             self.end_calls()
 
-    def retire(self) -> None:
+    def retire(self, now_s: float) -> None:
         """Asks the caller to go elsewhere, and takes no new calls once it has heard of it (RFC 9113 §6.8)."""
-        if self._retiring_s is None and self._closing_s is None:
-            self._retiring_s = self.loop.time()
-            self._transport.write(frames.goaway(frames.STREAM_BITS, Code.NO_ERROR))
-            self._transport.write(frame(frames.PING, 0, 0, RETIRING_PING))
+        if self._retiring_s is not None or self._closing_s is not None:
+            return
+        self._retiring_s = now_s
+        if not self._frames.greeted:
+            self.abort()
+            return
+        self._transport.write(frames.goaway(frames.STREAM_BITS, Code.NO_ERROR))
+        self._transport.write(frame(frames.PING, 0, 0, RETIRING_PING))
 
     def end_calls(self) -> None:
         """Ends every call that still runs, and then the connection."""
         self._refuse()
         for stream in list(self.streams.values()):
-            if stream.task is not None and not stream.task.done():
-                stream.task.cancel()
-            else:
-                self.cut(stream, Code.CANCEL)
+            self._end_call(stream, UNAVAILABLE, "the server stops")
 
     def close(self) -> None:
         """Closes the connection once what was written has left.
@@ -424,7 +443,7 @@ class Connection(asyncio.Protocol):
         self._frames.stop()
         self._terms.leave(self)
         if not self._transport.can_write_eof():
-            self._transport.close()
+            self.loop.call_soon(self._transport.close)  # not inside a callback of the transport itself
             return
         try:
             self._transport.write_eof()

@@ -85,8 +85,9 @@ class Http2Transport:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        now_s = asyncio.get_running_loop().time()
         for each in terms.all():
-            each.retire()
+            each.retire(now_s)
         await terms.empty(grace_s)
         for each in terms.all():
             each.end_calls()

@@ -167,7 +167,6 @@ class FrameReader:
         by = int.from_bytes(payload, "big") & frames.STREAM_BITS
         if not by:
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a window update of nothing")
-        self._sink.nothing_came()
         self._sink.window_came(number, by)
 
     def continuation(self, flags: int, number: int, payload: bytes) -> None:

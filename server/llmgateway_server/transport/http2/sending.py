@@ -44,10 +44,15 @@ class Sender:
         self.stream_window = frames.DEFAULT_WINDOW_BYTES
         """What new streams may send."""
         self._waiting: dict[int, Stream] = {}
+        """Streams that wait for the connection's window or the socket. Those that wait for their own window are not
+        among them: one caller's thousand stuck streams would be looked at with every frame."""
         self.paused = False
         """Whether the socket takes nothing for now."""
         self.sent_since_ping = True
         """Whether something of a call was sent since the peer's last ping."""
+        self.updates_due = 0
+        """How many window updates the peer may owe us for what was sent: one of the stream and one of the connection
+        for each frame."""
         self._table_note = b""
 
     def reply(self, stream: Stream, message: bytes, metadata: Pairs) -> None:
@@ -145,26 +150,31 @@ class Sender:
         self.pump()
 
     def widen_stream(self, stream: Stream, by: int) -> None:
-        """Opens a stream's window, or closes it by as much; `pump` uses it.
+        """Opens a stream's window.
 
         Raises:
             ConnectionFaultError: wider than there is.
         """
+        self._widen(stream, by)
+        if stream.pending:
+            self._pump(stream)
+
+    def _widen(self, stream: Stream, by: int) -> None:
         stream.window += by
         if stream.window > frames.MAX_WINDOW_BYTES:
             raise ConnectionFaultError(Code.FLOW_CONTROL_ERROR, "a stream's window is too wide")
 
     def resize_streams(self, size: int) -> None:
-        """Changes the window of all streams (§6.9.2).
+        """Changes the window of all streams (§6.9.2), to be used by the next `pump`.
 
         Raises:
             ConnectionFaultError: wider than there is.
         """
-        if size > frames.MAX_WINDOW_BYTES:
-            raise ConnectionFaultError(Code.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is out of its range")
         by, self.stream_window = size - self.stream_window, size
         for stream in self._streams.values():
-            self.widen_stream(stream, by)
+            self._widen(stream, by)
+            if stream.pending and stream.window > 0:
+                self._waiting[stream.number] = stream
 
     def forget_table(self) -> None:
         """Says in the next block that we use no table, as the peer has changed its own (RFC 7541 §4.2)."""
@@ -193,7 +203,8 @@ class Sender:
             self._write(self._beginning(stream) + data)
         self._waiting.pop(stream.number, None)
         if pending:
-            self._waiting[stream.number] = stream
+            if stream.window > 0:
+                self._waiting[stream.number] = stream
             return
         if stream.flushed is not None and not stream.flushed.done():
             stream.flushed.set_result(None)
@@ -216,6 +227,7 @@ class Sender:
         stream.window -= size
         self._window -= size
         self.sent_since_ping = True
+        self.updates_due += 2
 
     def _beginning(self, stream: Stream) -> bytes:
         """Returns the frame that begins a reply, where it has not begun."""

@@ -55,6 +55,7 @@ class Stream:
         "overdue",
         "pending",
         "received",
+        "running",
         "size",
         "task",
         "timer",
@@ -86,6 +87,8 @@ class Stream:
         """Whether headers were sent."""
         self.flushed: asyncio.Future[None] | None = None
         """Who waits until nothing is pending."""
+        self.running = False
+        """Whether its call has begun; before, nobody is there who could end it."""
         self.overdue = False
         """Whether the caller's deadline passed."""
         self.task: asyncio.Task[Any] | None = None
