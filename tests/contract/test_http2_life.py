@@ -64,7 +64,7 @@ async def silent(served: Served) -> AsyncIterator[asyncio.StreamReader]:
     """Yields what a connection hears that says nothing by itself."""
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     try:
-        await heard(reader, Kind.SETTINGS)
+        await until(lambda: bool(served.connections))
         yield reader
     finally:
         writer.transport.abort()

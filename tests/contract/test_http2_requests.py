@@ -165,21 +165,41 @@ async def test_a_request_that_comes_byte_by_byte_over_the_socket() -> None:
         writer.transport.abort()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n" + frame(Kind.SETTINGS),
-        PREFACE + frame(Kind.PING, 0, bytes(8)),
-        PREFACE + HEADERS + DATA,
-    ],
-    ids=["http1", "almost", "ping_first", "headers_first"],
-)
+@pytest.mark.parametrize("data", [frame(Kind.PING, 0, bytes(8)), HEADERS + DATA], ids=["ping", "headers"])
 @pytest.mark.parametrize("step", [1, 24, 1000])
-async def test_what_is_not_http2_ends_the_connection_however_it_is_cut(data: bytes, step: int) -> None:
+async def test_the_first_frame_is_settings_however_it_is_cut(data: bytes, step: int) -> None:
     async with serving() as served:
+        data = PREFACE + data
         found = await answered(served, *(data[at : at + step] for at in range(0, len(data), step)))
         assert [(each.kind, each.error) for each in found[2:]] == [(Kind.GOAWAY, PROTOCOL_ERROR)]
+        assert not served.service.contexts
+
+
+NOT_HTTP2 = {
+    "http1": b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "almost": b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n" + frame(Kind.SETTINGS),
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
+
+
+@pytest.mark.parametrize(("name", "step"), [*((name, 1000) for name in NOT_HTTP2), ("almost", 1), ("almost", 24)])
+async def test_who_does_not_speak_http2_is_cut_off(name: str, step: int) -> None:
+    """A browser is told why, in a way that people can read; nobody else would understand it."""
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        await until(lambda: len(served.connections) == 1)
+        connection, data = served.connection, NOT_HTTP2[name]
+        for at in range(0, len(data), step):
+            connection.data_received(data[at : at + step])
+        async with asyncio.timeout(5):
+            said = await reader.read()
+        writer.transport.abort()
+        await until(lambda: not served.connections)
+        if name == "http1":
+            assert said.startswith(b"HTTP/1.1 400 ")
+            assert said.endswith(b"This address speaks gRPC over HTTP/2, which the request is not.\n")
+        else:
+            assert said == b""
         assert not served.service.contexts
 
 

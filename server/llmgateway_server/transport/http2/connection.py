@@ -93,7 +93,6 @@ class Connection(asyncio.Protocol):
         self.peer = _peer(transport)
         if tls is not None:
             self.auth_context = _auth_context(tls)
-        transport.write(self._terms.opening())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -119,7 +118,10 @@ class Connection(asyncio.Protocol):
         try:
             self._frames.feed(data)
         except ConnectionFaultError as fault:
-            self._transport.write(frames.goaway(self._last, fault.code, fault.why))
+            if self._frames.greeted:
+                self._transport.write(frames.goaway(self._last, fault.code, fault.why))
+            elif headers.HTTP1.match(data):
+                self._transport.write(headers.NOT_HTTP2)
             self._drop_all()
             self.close()
             return
@@ -127,6 +129,10 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     # What frames say: see `FrameSink`
+
+    def greeting_came(self) -> None:
+        """Answers with what a server says first; who does not speak HTTP/2 could not read it."""
+        self._transport.write(self._terms.opening())
 
     def headers_came(self, number: int, block: bytes, *, ended: bool) -> None:
         """Opens a stream, or ends the caller's side of one."""

@@ -245,6 +245,12 @@ def literal(name: str, value: str | bytes) -> bytes:
 OK_STATUS = literal("grpc-status", "0")
 PLAIN_TEXT = literal("content-type", "text/plain; charset=utf-8")
 NO_CALL = b"This address speaks gRPC: it takes POST with content-type application/grpc.\n"
+HTTP1 = re.compile(rb"[A-Z]{3,7} /")
+"""How a request of HTTP/1 begins: somebody tried the address with a browser."""
+NOT_HTTP2 = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
+    b"This address speaks gRPC over HTTP/2, which the request is not.\n"
+)
 
 
 def trailers(code: int, message: str, metadata: Iterable[tuple[str, str | bytes]]) -> bytes:

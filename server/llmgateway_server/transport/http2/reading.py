@@ -22,6 +22,9 @@ GOAWAY_BYTES = 8
 class FrameSink(Protocol):
     """What frames are told to. Every method may raise `ConnectionFaultError`."""
 
+    def greeting_came(self) -> None:
+        """The peer speaks HTTP/2."""
+
     def headers_came(self, number: int, block: bytes, *, ended: bool) -> None:
         """A whole header block."""
 
@@ -60,7 +63,9 @@ class FrameReader:
         self.greeted = False
         """Whether the peer has said that it speaks HTTP/2."""
         self._stopped = False
-        self._block: bytearray | None = None
+        self._expected: int | None = frames.SETTINGS
+        """The only type that may come next: at first, and inside a header block."""
+        self._block = bytearray()
         self._block_of = (0, 0)
 
     def stop(self) -> None:
@@ -84,8 +89,8 @@ class FrameReader:
                 raise ConnectionFaultError(Code.FRAME_SIZE_ERROR, "a frame is too long")
             if start_next > size:
                 break
-            if self._block is not None and kind != frames.CONTINUATION:
-                raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a header block is interrupted")
+            if kind != self._expected and self._expected is not None:
+                raise ConnectionFaultError(Code.PROTOCOL_ERROR, "another frame was to come here")
             if kind < len(_READ):
                 _READ[kind](self, flags, number & frames.STREAM_BITS, pending[begin:start_next])
             else:
@@ -97,12 +102,10 @@ class FrameReader:
         preface = frames.PREFACE
         if not pending.startswith(preface[: len(pending)]):
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, "this is not HTTP/2")
-        kind_at = len(preface) + 3
-        if len(pending) <= kind_at + 1:
+        if len(pending) < len(preface):
             return 0
-        if pending[kind_at] != frames.SETTINGS or pending[kind_at + 1] & frames.ACK:
-            raise ConnectionFaultError(Code.PROTOCOL_ERROR, "the first frame is no SETTINGS")
         self.greeted = True
+        self._sink.greeting_came()
         return len(preface)
 
     def data(self, flags: int, number: int, payload: bytes) -> None:
@@ -121,7 +124,7 @@ class FrameReader:
         if flags & frames.END_HEADERS:
             self._sink.headers_came(number, block, ended=bool(flags & frames.END_STREAM))
         else:
-            self._block, self._block_of = bytearray(block), (number, flags)
+            self._block, self._block_of, self._expected = bytearray(block), (number, flags), frames.CONTINUATION
 
     def priority(self, _flags: int, number: int, payload: bytes) -> None:
         """§6.3: nobody's priority counts."""
@@ -138,6 +141,10 @@ class FrameReader:
     def settings(self, flags: int, number: int, payload: bytes) -> None:
         """§6.5."""
         _expect_connection(number)
+        if self._expected is not None:
+            if flags & frames.ACK:
+                raise ConnectionFaultError(Code.PROTOCOL_ERROR, "an acknowledgement of nothing")
+            self._expected = None
         if len(payload) % 6 or (flags & frames.ACK and payload):
             raise ConnectionFaultError(Code.FRAME_SIZE_ERROR, "a frame has another length")
         self._sink.nothing_came(SETTINGS_COST)
@@ -171,7 +178,7 @@ class FrameReader:
 
     def continuation(self, flags: int, number: int, payload: bytes) -> None:
         """§6.10."""
-        if self._block is None or number != self._block_of[0]:
+        if self._expected is None or number != self._block_of[0]:
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a continuation of nothing")
         if not payload:
             self._sink.nothing_came()
@@ -179,7 +186,7 @@ class FrameReader:
         if len(self._block) > MAX_BLOCK_BYTES:
             raise ConnectionFaultError(Code.ENHANCE_YOUR_CALM, "the headers are too large")
         if flags & frames.END_HEADERS:
-            block, self._block = bytes(self._block), None
+            block, self._block, self._expected = bytes(self._block), bytearray(), None
             self._sink.headers_came(number, block, ended=bool(self._block_of[1] & frames.END_STREAM))
 
 
