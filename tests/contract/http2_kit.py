@@ -187,6 +187,10 @@ class Served:
         (found,) = self.connections
         return found
 
+    def kept_bytes(self) -> int:
+        """Returns what is kept of requests that are not complete."""
+        return self.transport._terms.kept_bytes
+
     def unsent_bytes(self) -> int:
         """Returns what waits because a caller does not read: the server's memory that callers can make grow."""
         return sum(

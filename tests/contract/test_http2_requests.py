@@ -7,6 +7,7 @@ import gzip
 import socket
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -53,6 +54,7 @@ PADDED, WITH_PRIORITY = 0x8, 0x20
 PRIORITY, UNKNOWN = 2, 0x42
 DEPENDENCY = b"\x00\x00\x00\x00\x0f"
 NO_ERROR, PROTOCOL_ERROR = 0, 1
+RESOURCE_EXHAUSTED = 8
 LARGE = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -225,6 +227,39 @@ async def test_uploads_at_once_share_the_connection() -> None:
 
         sizes = [MIB + each * 1001 for each in range(8)]
         assert await asyncio.gather(*map(upload, sizes)) == [pattern(size) for size in sizes]
+
+
+@pytest.mark.parametrize("connections", [1, 9])
+async def test_requests_that_never_become_whole_have_a_bound(connections: int) -> None:
+    """Of one connection four times the largest message, of all of them 32 times: nobody's key is looked at before."""
+    largest = 64 * KIB
+    data = bytes(largest - 100)
+    part = framed(data)[:-1]
+    async with serving(max_message_bytes=largest) as served, AsyncExitStack() as stack:
+        callers = [await stack.enter_async_context(calling(served)) for _ in range(connections)]
+        begun = [(caller, caller.begin(ECHO)) for caller in callers for _ in range(4)]
+        for caller, number in begun:
+            await caller.send(number, part, end=False)
+        first = callers[0]
+        one_more = first.begin(ECHO)
+        await first.send(one_more, part, end=False)
+        assert (await first.reply(one_more)).status == RESOURCE_EXHAUSTED
+        await until(lambda: served.kept_bytes() <= 32 * largest)
+        kept = [each for each in begun if not each[0].replies[each[1]].over]
+        assert len(kept) == min(4 * connections, 32)
+        for caller, number in kept:
+            await caller.send(number, b"\0", end=True)
+            assert (await caller.reply(number)).only == data
+        assert served.kept_bytes() == 0
+
+
+async def test_a_request_that_is_taken_back_is_kept_no_longer() -> None:
+    async with serving() as served, calling(served) as caller:
+        number = caller.begin(ECHO)
+        await caller.send(number, framed(pattern(MIB // 4))[:-1], end=False)
+        await until(lambda: served.kept_bytes() > 0)
+        caller.cancel(number)
+        await until(lambda: served.kept_bytes() == 0)
 
 
 async def test_messages_that_a_handler_does_not_take_stay_with_the_caller() -> None:

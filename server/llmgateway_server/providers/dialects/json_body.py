@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from llmgateway_server.providers.faults import malformed
 
 T = TypeVar("T")
@@ -47,6 +49,37 @@ def decode_again(decode: Callable[[bytes], T], body: bytes, place: str, refused:
         return decode(mended)
     except (ValueError, RecursionError) as error:
         raise malformed(place) from error
+
+
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+
+
+def decode_event_again(
+    decode: Callable[[bytes], T], data: bytes, refused: Exception, known: frozenset[str], unknown: Callable[[str], T]
+) -> T:
+    """Decodes an event of a stream that `decode` refused; of one of an unknown type the type alone, whatever it holds.
+
+    Args:
+        decode: a decoder of msgspec.
+        data: what it refused.
+        refused: what it raised.
+        known: the types that are read.
+        unknown: makes an event of any other type.
+
+    Raises:
+        UpstreamError: UPSTREAM_MALFORMED, it is beyond mending.
+    """
+    try:
+        kind = _decode_kind(data).type
+    except (ValueError, RecursionError):
+        kind = ""
+    if kind and kind not in known:
+        return unknown(kind)
+    return decode_again(decode, data, "event cannot be read", refused)
 
 
 def mending(decode: Callable[[bytes], T]) -> Callable[[bytes], T]:

@@ -70,6 +70,8 @@ class Connection(asyncio.Protocol):
         """Streams that we ended before their callers did: something of them may be under way."""
         self._unwinding = 0
         """Calls that run although their caller is gone."""
+        self._kept_bytes = 0
+        """Of requests that are not complete."""
         self._received = 0
         """Bytes since the connection's window was last opened."""
         self._refusing = False
@@ -282,6 +284,7 @@ class Connection(asyncio.Protocol):
                 self._hand_over(stream, stream.messages)
             elif not stream.ended:
                 stream.check(self._terms.max_message_bytes)
+                self._keep(stream)
                 self._open_window(stream)
             elif head.refusal:
                 self.sender.refuse_request(stream)
@@ -292,7 +295,25 @@ class Connection(asyncio.Protocol):
                 stream.task.cancel()
             self.sender.end(stream, error.code, error.why)
 
+    def _keep(self, stream: Stream) -> None:
+        """Counts what is kept of a request that is not complete.
+
+        Raises:
+            MessageError: it is too much, together with the others.
+        """
+        more = len(stream.body) - stream.kept
+        stream.kept += more
+        self._kept_bytes += more
+        if not self._terms.keep(more, self._kept_bytes):
+            raise MessageError(RESOURCE_EXHAUSTED, "too many large requests are under way at once")
+
+    def _keep_no_longer(self, stream: Stream) -> None:
+        self._kept_bytes -= stream.kept
+        self._terms.kept_bytes -= stream.kept
+        stream.kept = 0
+
     def _start(self, stream: Stream, message: bytes | None) -> None:
+        self._keep_no_longer(stream)
         stream.task = self.loop.create_task(self._terms.calls.run(self, stream, message))
 
     def _hand_over(self, stream: Stream, messages: deque[bytes]) -> None:
@@ -317,7 +338,7 @@ class Connection(asyncio.Protocol):
         return messages.popleft()
 
     def _open_window(self, stream: Stream) -> None:
-        if stream.received >= STREAM_WINDOW_BYTES // 2 and not stream.ended:
+        if stream.received >= STREAM_WINDOW_BYTES // 2 and not stream.ended and stream.number in self.streams:
             self._transport.write(frames.window_update(stream.number, stream.received))
             stream.received = 0
 
@@ -352,6 +373,7 @@ class Connection(asyncio.Protocol):
 
     def _forget(self, stream: Stream) -> None:
         self.streams.pop(stream.number, None)
+        self._keep_no_longer(stream)
         self.sender.forget(stream)
         if stream.timer is not None:
             stream.timer.cancel()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmgateway_server.transport.http2.headers import Pairs
 from llmgateway_server.transport.http2.stream import Stream
+from llmgateway_server.transport.interceptors import step
 
 if TYPE_CHECKING:
     from llmgateway_server.transport.http2.connection import Connection
@@ -20,8 +21,8 @@ class AbortedError(Exception):
     """Ends a handler whose status is already on its way."""
 
 
-class Context:
-    """See the module.
+class Context(step.Context):
+    """See the module and `interceptors.step.Context`.
 
     Args:
         connection: the call came by.
@@ -58,11 +59,11 @@ class Context:
             return None
         return max(0.0, self._deadline_s - self._connection.loop.time())
 
-    def set_trailing_metadata(self, metadata: Pairs) -> None:
+    def set_trailing_metadata(self, trailing_metadata: Pairs, /) -> None:
         """Sets what goes with the status at the end."""
-        self._trailing = metadata
+        self._trailing = trailing_metadata
 
-    async def write(self, message: Any) -> None:
+    async def write(self, message: Any, /) -> None:
         """Sends a message of a streamed reply, and waits while the caller's windows are closed.
 
         Raises:

@@ -49,6 +49,7 @@ class Stream:
         "ended",
         "flushed",
         "head",
+        "kept",
         "messages",
         "more",
         "number",
@@ -71,6 +72,8 @@ class Stream:
         self.body = bytearray()
         self.size = 0
         """Bytes of the body so far."""
+        self.kept = 0
+        """Bytes of it that count as kept for a request that is not complete."""
         self.received = 0
         """Bytes since the caller's window was last opened."""
         self.ended = False

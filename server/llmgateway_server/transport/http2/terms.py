@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 STREAM_WINDOW_BYTES = 1024 * 1024
 """What a caller may send on one stream before we say that we took half of it."""
 CONNECTION_WINDOW_BYTES = 4 * STREAM_WINDOW_BYTES
+MOST_KEPT_HERE = 4
+"""Of a connection's requests that are not complete: as much as so many of the largest messages."""
+MOST_KEPT = 32
+"""The same of all connections."""
 
 
 @dataclass(slots=True)
@@ -31,6 +35,8 @@ class Terms:
     max_idle_s: float
     max_age_s: float
     max_connections: int
+    kept_bytes: int = 0
+    """Of requests that are not complete, of all connections: nobody's key has been looked at yet."""
     connections: set[Connection] = field(default_factory=set)
     leaving: set[Connection] = field(default_factory=set)
     """Connections whose last word is said; their peers have not closed them yet."""
@@ -70,6 +76,17 @@ class Terms:
                 while self.connections or (leaving_too and self.leaving):
                     self._fewer.clear()
                     await self._fewer.wait()
+
+    def keep(self, more: int, here: int) -> bool:
+        """Counts bytes of a request that is not complete, and tells whether there may be so many.
+
+        Args:
+            more: bytes.
+            here: that its connection keeps, these included.
+        """
+        self.kept_bytes += more
+        largest = self.max_message_bytes
+        return here <= MOST_KEPT_HERE * largest and self.kept_bytes <= MOST_KEPT * largest
 
     def opening(self) -> bytes:
         """Returns what a server says first."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import grpc
 import grpc.aio
@@ -18,7 +18,34 @@ from llmgateway_server.transport.services.standard import PUBLIC_METHODS
 SCOPE: ContextVar[CallScope] = ContextVar("llmgateway_call_scope")
 """The scope of the running call; grpc.aio runs interceptors and handler of a call in one task."""
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
+
+class Context(Protocol):
+    """What a transport tells of a call, and does for it: as much of grpc.aio's context as steps and services use."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """Returns the caller's metadata."""
+
+    def peer(self) -> str:
+        """Returns where the caller is, as `ipv4:127.0.0.1:5000`, `ipv6:…` or `unix:…`."""
+
+    def auth_context(self) -> Mapping[str, Any]:
+        """Returns what the handshake of TLS verified."""
+
+    def time_remaining(self) -> float | None:
+        """Returns the seconds until the caller's deadline; None where it set none."""
+
+    def set_trailing_metadata(self, trailing_metadata: tuple[tuple[str, str | bytes], ...], /) -> None:
+        """Sets what goes with a good end."""
+
+    async def write(self, message: bytes, /) -> None:
+        """Sends a message of a streamed reply, and waits for a caller who does not read."""
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: tuple[tuple[str, str | bytes], ...] = ()
+    ) -> NoReturn:
+        """Ends the call with a status."""
+
+
 Behaviour = Callable[[bytes, Context], Awaitable[bytes | None]]
 
 

@@ -11,7 +11,7 @@ from llmgateway_server.core.messages import Citation
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.providers.dialects.counts import believable_count
 from llmgateway_server.providers.dialects.dialect import UNREADABLE
-from llmgateway_server.providers.dialects.json_body import decode_again
+from llmgateway_server.providers.dialects.json_body import decode_again, decode_event_again
 from llmgateway_server.providers.faults import malformed
 
 NOTHING = msgspec.Raw()
@@ -90,10 +90,6 @@ class TokenCount(msgspec.Struct):
     error: object = None
 
 
-class _Kind(msgspec.Struct):
-    type: str = ""
-
-
 class _OpaqueDelta(msgspec.Struct):
     delta: dict[str, msgspec.Raw] = {}
 
@@ -109,7 +105,6 @@ KNOWN_EVENTS = frozenset(
 _decode_message = msgspec.json.Decoder(Message).decode
 decode_token_count = msgspec.json.Decoder(TokenCount).decode
 _decode_event = msgspec.json.Decoder(StreamEvent).decode
-_decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_block = msgspec.json.Decoder(Block).decode
 _decode_opaque_delta = msgspec.json.Decoder(_OpaqueDelta).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -126,15 +121,8 @@ def decode_event(data: bytes) -> StreamEvent:
     """
     try:
         return _decode_event(data)
-    except UNREADABLE as error:
-        refused = error
-    try:
-        kind = _decode_kind(data).type
-    except UNREADABLE:
-        kind = ""
-    if kind and kind not in KNOWN_EVENTS:
-        return StreamEvent(kind)
-    return decode_again(_decode_event, data, "event cannot be read", refused)
+    except UNREADABLE as refused:
+        return decode_event_again(_decode_event, data, refused, KNOWN_EVENTS, StreamEvent)
 
 
 def decode_message(body: bytes) -> Message:

@@ -15,7 +15,7 @@ from llmgateway_server.core.messages import Citation
 from llmgateway_server.core.usage import Usage
 from llmgateway_server.providers.dialects.counts import believable_count
 from llmgateway_server.providers.dialects.dialect import UNREADABLE
-from llmgateway_server.providers.dialects.json_body import decode_again
+from llmgateway_server.providers.dialects.json_body import decode_again, decode_event_again
 from llmgateway_server.providers.faults import malformed
 
 Item = TypeVar("Item")
@@ -119,10 +119,6 @@ class StreamEvent(msgspec.Struct):
     message: object = None
 
 
-class _Kind(msgspec.Struct):
-    type: str = ""
-
-
 KNOWN_EVENTS = frozenset(
     {
         *("message-start", "content-start", "content-delta", "content-end", "tool-plan-delta", "tool-call-start"),
@@ -133,7 +129,6 @@ KNOWN_EVENTS = frozenset(
 
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_event = msgspec.json.Decoder(StreamEvent).decode
-_decode_kind = msgspec.json.Decoder(_Kind).decode
 
 
 def decode_answer(body: bytes) -> Answer:
@@ -152,15 +147,8 @@ def decode_event(data: bytes) -> StreamEvent:
     """
     try:
         return _decode_event(data)
-    except UNREADABLE as error:
-        refused = error
-    try:
-        kind = _decode_kind(data).type
-    except UNREADABLE:
-        kind = ""
-    if kind and kind not in KNOWN_EVENTS:
-        return StreamEvent(kind)
-    return decode_again(_decode_event, data, "event cannot be read", refused)
+    except UNREADABLE as refused:
+        return decode_event_again(_decode_event, data, refused, KNOWN_EVENTS, StreamEvent)
 
 
 def only(found: Item | list[Item] | None) -> Item | None:
