@@ -264,3 +264,17 @@ async def test_stuck_streams_that_are_cancelled_make_room_for_others() -> None:
         caller.open_window(MIB)
         replies = await asyncio.gather(*(caller.ask(ECHO, b"again") for _ in range(3)))
         assert [reply.only for reply in replies] == [b"again"] * 3
+
+
+async def test_the_end_of_a_reply_that_nobody_reads_is_kept_for_a_minute() -> None:
+    async with serving() as served, calling(served, 10, gives_back=False) as caller:
+        number = caller.call(FILL, b"1000")
+        await caller.until(lambda: len(caller.replies[number].data) == 10)
+        await until(lambda: served.service.running == 0)
+        served.tick(29)
+        assert (await caller.ask(ECHO, b"hi")).only == b"hi"
+        assert not caller.replies[number].over
+        served.tick(61)
+        await caller.until(lambda: caller.replies[number].over)
+        assert caller.replies[number].error == CANCEL
+        assert (await caller.ask(ECHO, b"hi")).only == b"hi"

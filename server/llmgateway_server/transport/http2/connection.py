@@ -26,6 +26,8 @@ KEEPALIVE_S = 30.0
 KEEPALIVE_TIMEOUT_S = 10.0
 UPLOAD_WITHIN_S = 60.0
 """How long a message may take to come in."""
+LAST_BYTES_WITHIN_S = 60.0
+"""How long a caller may take to read the end of a reply whose call is over."""
 CLOSE_WITHIN_S = 10.0
 RETIRE_WITHIN_S = 5.0
 """How long a caller may take to say that it heard the first of two farewells."""
@@ -418,7 +420,9 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             for stream in list(self.streams.values()):
-                if stream.task is None and now_s - stream.began_s > UPLOAD_WITHIN_S:
+                if stream.ending_s and now_s - stream.ending_s > LAST_BYTES_WITHIN_S:
+                    self.cut(stream, Code.CANCEL)
+                elif stream.task is None and now_s - stream.began_s > UPLOAD_WITHIN_S:
                     self.sender.end(stream, DEADLINE_EXCEEDED, f"the request took longer than {UPLOAD_WITHIN_S:g} s")
             self._grow_old(now_s)
 

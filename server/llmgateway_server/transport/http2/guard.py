@@ -2,7 +2,8 @@
 
     pings       2 strikes for one within 10 s of the last while nothing was sent between (as gRPC's own servers count)
     resets      2,000 calls taken back before a word was answered, refilled by 200 a second (CVE-2023-44487)
-    frames      20,000 that carry nothing, refilled by 10,000 a second; a SETTINGS counts for 100 of them
+    frames      20,000 that carry nothing, refilled by 10,000 a second; a SETTINGS counts for 100 of them, a window
+                that opens for what was sent for none
 
 Header blocks are bounded where they are collected (CONTINUATION floods), and a stream's fault is the connection's
 (`frames.ConnectionFaultError`), so that nobody can make us reset streams (CVE-2025-8671).

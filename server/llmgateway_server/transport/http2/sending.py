@@ -110,7 +110,7 @@ class Sender:
     def finish(self, stream: Stream, block: bytes) -> bool:
         """Sends the block that ends a stream, behind what is pending."""
         if stream.pending:
-            stream.trailers = block
+            stream.trailers, stream.ending_s = block, self._loop.time()
             return False
         if not stream.answered:
             block = headers.OK_HEADERS + block  # gRPC's Trailers-Only

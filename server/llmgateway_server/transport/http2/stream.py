@@ -47,6 +47,7 @@ class Stream:
         "began_s",
         "body",
         "ended",
+        "ending_s",
         "flushed",
         "head",
         "kept",
@@ -86,6 +87,8 @@ class Stream:
         """Bytes of messages that no window has room for yet."""
         self.trailers: bytes | None = None
         """The block that ends it, behind what is pending."""
+        self.ending_s = 0.0
+        """Since when only its last bytes are waited for; 0 before that."""
         self.answered = False
         """Whether headers were sent."""
         self.flushed: asyncio.Future[None] | None = None
