@@ -63,6 +63,9 @@ class Load:
 
     served: Served
     options: tuple[tuple[str, Any], ...]
+    most_failures: int
+    """Of each caller and kill. One call is under way on each connection; without retries the next one may be written to
+    the same connection, too, before the caller's channel knows that it is gone ("Broken pipe")."""
     done: list[Done] = field(default_factory=list)
     stopping: bool = False
 
@@ -133,8 +136,8 @@ async def killed_under(served: Served, loads: list[Load], seen: list[dict[str, f
 async def test_workers_killed_under_load_fail_what_was_in_flight_and_nothing_else(tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
     with several(tmp_path, 2) as served:
-        plain = Load(served, (("grpc.enable_retries", 0),))
-        retried = Load(served, (("grpc.service_config", json.dumps(RETRIED)),))
+        plain = Load(served, (("grpc.enable_retries", 0),), most_failures=2)
+        retried = Load(served, (("grpc.service_config", json.dumps(RETRIED)),), most_failures=1)
         kills = await killed_under(served, [plain, retried], seen)
         found = await asyncio.to_thread(samples, served)
         assert stop(served) == 0
@@ -151,8 +154,7 @@ async def test_workers_killed_under_load_fail_what_was_in_flight_and_nothing_els
             assert any(each.began_s <= kill.ended_s + NOTICED_S and kill.began_s <= each.ended_s for kill in kills), (
                 each
             )
-        # one call at a time on each connection: no kill fails more
-        assert len(load.failed) <= CONNECTIONS * len(kills)
+        assert len(load.failed) <= load.most_failures * CONNECTIONS * len(kills)
         last = [each for each in load.done if each.began_s > kills[-1].ended_s + NOTICED_S]
         assert last
         assert all(each.code is grpc.StatusCode.OK for each in last)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmgateway_server.observe.log import logger
 from llmgateway_server.transport.http2.calls import Calls
 from llmgateway_server.transport.http2.connection import Connection
 from llmgateway_server.transport.http2.terms import Terms
@@ -102,7 +103,11 @@ class Http2Transport:
             await asyncio.sleep(TICK_S)
             now_s = loop.time()
             for each in self._terms.all():
-                each.tick(now_s)
+                try:
+                    each.tick(now_s)
+                except Exception as error:  # noqa: BLE001  # a defect of one connection must not stop the clock of all
+                    logger("transport").error("connection_dropped_by_defect", exc_info=error)
+                    each.abort()
 
 
 def _max_connections() -> int:
