@@ -18,7 +18,7 @@ from llmgateway_server.transport.services.standard import HealthDoor, reflection
 from llmgateway_server.transport.tls import TlsSettings
 
 STREAM_HEADROOM = 100
-"""Streams that the library lets in beyond our gate, so that callers meet our refusal and its reason."""
+"""Streams that a transport lets in beyond our gate, so that callers meet our refusal and its reason."""
 END_STREAMS_BEFORE_S = 2.0
 """How long before the end of the grace we end what still runs ourselves (docs/reliability.md)."""
 
@@ -34,7 +34,7 @@ class ServerSettings(BaseModel):
     Beyond loopback keys or certificates are required, and TLS or `insecure`.
     """
     transport: Literal["grpcio", "http2"] = "grpcio"
-    """What speaks gRPC: the gRPC library, or HTTP/2 on the event loop, for less than half the CPU per call."""
+    """What speaks gRPC: the gRPC library, or HTTP/2 on the event loop, for about half the CPU per call."""
     socket_mode: str = Field(default="0660", pattern="^0?[0-7]{3}$")
     """Permissions of a Unix socket, octal."""
     tls: TlsSettings | None = None
