@@ -54,7 +54,7 @@ PADDED, WITH_PRIORITY = 0x8, 0x20
 PRIORITY, UNKNOWN = 2, 0x42
 DEPENDENCY = b"\x00\x00\x00\x00\x0f"
 NO_ERROR, PROTOCOL_ERROR = 0, 1
-RESOURCE_EXHAUSTED = 8
+RESOURCE_EXHAUSTED, UNIMPLEMENTED = 8, 12
 LARGE = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -203,6 +203,15 @@ async def test_who_does_not_speak_http2_is_cut_off(name: str, step: int) -> None
         else:
             assert said == b""
         assert not served.service.contexts
+
+
+async def test_a_compression_that_is_not_known_is_refused_with_those_that_are() -> None:
+    async with serving() as served, calling(served) as caller:
+        number = caller.begin(ECHO, ("grpc-encoding", "br"))
+        await caller.send(number, b"\x01" + framed(b"x")[1:], end=True)
+        refused = await caller.reply(number)
+        assert refused.status == UNIMPLEMENTED
+        assert (refused.trailers or refused.headers)["grpc-accept-encoding"] == "identity,deflate,gzip"
 
 
 # --- Large ---------------------------------------------------------------------------------------------------------

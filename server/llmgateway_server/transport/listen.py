@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 UNIX = "unix:"
 MAX_SOCKET_PATH_BYTES = 100
@@ -76,46 +77,27 @@ class Reservation:
     """
 
     def __init__(self, listen: str) -> None:
-        host, _, port = listen.rpartition(":")
         self._sockets: list[socket.socket] = []
-        number = int(port)
+        number = 0
         try:
-            found = socket.getaddrinfo(
-                host.strip("[]") or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            for family, _, _, _, address in found:
-                number = self._hold(family, (address[0], number, *address[2:])) or number
+            for family, address in _addresses(listen):
+                held = _bound(family, (address[0], number or address[1], *address[2:]))
+                if held is not None:
+                    self._sockets.append(held)
+                    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                    number = held.getsockname()[1]
             if not number:
                 raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
         except OSError as error:
             self.close()
             raise ListenError(listen, error.strerror) from error
-        self.address = f"{host}:{number}"
+        self.address = f"{listen.rpartition(':')[0]}:{number}"
         """The address with the port that was bound."""
 
     def close(self) -> None:
         """Lets the address go; whoever listens on it goes on."""
         for each in self._sockets:
             each.close()
-
-    def _hold(self, family: int, address: tuple[object, ...]) -> int:
-        """Returns the port; 0 for an address that the machine does not have, as `::1` of localhost without IPv6."""
-        try:
-            held = socket.socket(family, socket.SOCK_STREAM)
-        except OSError:
-            return 0
-        self._sockets.append(held)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of before may still be ending
-        if family == socket.AF_INET6:
-            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            held.bind(address)
-        except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL:
-                return 0
-            raise
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        return int(held.getsockname()[1])
 
 
 def sockets(listen: str, *, shared: bool) -> list[socket.socket]:
@@ -128,16 +110,15 @@ def sockets(listen: str, *, shared: bool) -> list[socket.socket]:
     Raises:
         OSError: an address cannot be bound, or the machine has none of them.
     """
-    host, _, port = listen.rpartition(":")
-    number, bound = int(port), list[socket.socket]()
+    number, bound = 0, list[socket.socket]()
     try:
-        found = socket.getaddrinfo(host.strip("[]") or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        wildcard = [each for each in found if each[0] == socket.AF_INET6 and each[4][0] == "::"]
-        for family, _, _, _, address in wildcard or found:
-            each = _bound(family, (address[0], number, *address[2:]), shared=shared)
-            if each is not None:
-                bound.append(each)
-                number = each.getsockname()[1]
+        found = _addresses(listen)
+        wildcard = [each for each in found if each[0] == socket.AF_INET6 and each[1][0] == "::"]
+        for family, address in wildcard or found:
+            made = _bound(family, (address[0], number or address[1], *address[2:]), shared=shared, both=bool(wildcard))
+            if made is not None:
+                bound.append(made)
+                number = made.getsockname()[1]
         if not bound:
             raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     except BaseException:
@@ -147,19 +128,31 @@ def sockets(listen: str, *, shared: bool) -> list[socket.socket]:
     return bound
 
 
-def _bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket | None:
-    """Returns a bound socket; None for an address that the machine does not have, as `::1` without IPv6."""
+def _addresses(listen: str) -> list[tuple[int, tuple[Any, ...]]]:
+    """Returns every address that `HOST:PORT` stands for, with its family."""
+    host, _, port = listen.rpartition(":")
+    found = socket.getaddrinfo(host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _bound(family: int, address: tuple[Any, ...], *, shared: bool = False, both: bool = False) -> socket.socket | None:
+    """Returns a bound socket; None for an address that the machine does not have, as `::1` without IPv6.
+
+    Args:
+        shared: whether others may be bound there already.
+        both: whether an address of IPv6 stands for those of IPv4 too.
+    """
     try:
         # By its name: asyncio switches delays off (TCP_NODELAY) only where it sees that this is TCP.
         made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError:
         return None
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of before may still be ending
         if shared:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both))
         made.bind(address)
     except OSError as error:
         made.close()

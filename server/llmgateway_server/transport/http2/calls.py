@@ -12,12 +12,11 @@ from llmgateway_server.observe.log import logger
 from llmgateway_server.transport.http2.context import AbortedError, Context
 from llmgateway_server.transport.http2.frames import Code
 from llmgateway_server.transport.http2.headers import Pairs
+from llmgateway_server.transport.http2.status import DEADLINE_EXCEEDED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN
 from llmgateway_server.transport.http2.stream import Stream
 
 if TYPE_CHECKING:
     from llmgateway_server.transport.http2.connection import Connection
-
-UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, UNAVAILABLE = 2, 4, 12, 14
 
 
 @dataclass(slots=True, frozen=True)

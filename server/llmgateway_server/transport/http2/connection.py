@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,9 +11,17 @@ from llmgateway_server.transport.http2 import frames, headers
 from llmgateway_server.transport.http2.frames import Code, ConnectionFaultError, Setting, frame
 from llmgateway_server.transport.http2.guard import Guard
 from llmgateway_server.transport.http2.headers import HeaderReader
+from llmgateway_server.transport.http2.peers import auth_context_of, peer_of
 from llmgateway_server.transport.http2.reading import FrameReader
 from llmgateway_server.transport.http2.sending import Sender
-from llmgateway_server.transport.http2.stream import INTERNAL, RESOURCE_EXHAUSTED, MessageError, Stream
+from llmgateway_server.transport.http2.status import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    UNIMPLEMENTED,
+)
+from llmgateway_server.transport.http2.stream import MessageError, Stream
 from llmgateway_server.transport.http2.terms import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, Terms
 
 WRITE_BUFFER_BYTES = 64 * 1024
@@ -37,7 +44,6 @@ LATE_S = 0.01
 KEEPALIVE_PING = b"alive?  "
 RETIRING_PING = b"retiring"
 MAX_CUT_COUNT = 1024
-DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14
 ANY = 2**32 - 1
 RANGES: dict[int, tuple[int, int]] = {
     Setting.ENABLE_PUSH: (0, 1),
@@ -94,9 +100,9 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self.peer = _peer(transport)
+        self.peer = peer_of(transport)
         if tls is not None:
-            self.auth_context = _auth_context(tls)
+            self.auth_context = auth_context_of(tls)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -295,7 +301,8 @@ class Connection(asyncio.Protocol):
         except MessageError as error:
             if stream.task is not None:
                 stream.task.cancel()
-            self.sender.end(stream, error.code, error.why)
+            accepted = headers.ACCEPTED if error.code == UNIMPLEMENTED else ()
+            self.sender.end(stream, error.code, error.why, accepted)
 
     def _keep(self, stream: Stream) -> None:
         """Counts what is kept of a request that is not complete.
@@ -492,24 +499,3 @@ class Connection(asyncio.Protocol):
             self._transport.write(frames.goaway(self._last, Code.NO_ERROR))
             if not self.streams:
                 self.close()
-
-
-def _peer(transport: asyncio.BaseTransport) -> str:
-    """See `Context.peer`."""
-    connected: socket.socket | None = transport.get_extra_info("socket")
-    name = transport.get_extra_info("peername")
-    if connected is None or connected.family == socket.AF_UNIX or not name:
-        return "unix:"
-    if connected.family == socket.AF_INET6:
-        return f"ipv6:[{name[0]}]:{name[1]}"
-    return f"ipv4:{name[0]}:{name[1]}"
-
-
-def _auth_context(tls: Any) -> Mapping[str, Any]:
-    """Returns what the handshake verified, as gRPC says it."""
-    names = (tls.getpeercert() or {}).get("subjectAltName", ())
-    return {
-        "transport_security_type": [b"ssl"],
-        "peer_uri": [value.encode() for kind, value in names if kind == "URI"],
-        "peer_dns": [value.encode() for kind, value in names if kind == "DNS"],
-    }

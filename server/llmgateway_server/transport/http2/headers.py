@@ -49,7 +49,8 @@ OK_HEADERS = b"\x88" + b"\x0f\x10\x10application/grpc"
 """`:status: 200`, `content-type: application/grpc`."""
 NEW_TABLE_SIZE_0 = b"\x20"
 """Tells a peer that shrank its table that we use none (RFC 7541 §4.2)."""
-ENCODINGS = "identity,deflate,gzip"
+ACCEPTED: Pairs = (("grpc-accept-encoding", "identity,deflate,gzip"),)
+"""Goes with the refusal of any other compression (PROTOCOL-HTTP2.md)."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 from llmgateway_server.transport.http2.headers import RequestHead
+from llmgateway_server.transport.http2.status import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 
 MESSAGE_HEAD_BYTES = 5
 """A flag for compression and the length (PROTOCOL-HTTP2.md, Length-Prefixed-Message)."""
@@ -28,7 +29,6 @@ class MessageError(Exception):
         self.why = why
 
 
-RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 8, 12, 13
 ONE_MESSAGE = "the request does not consist of one message"
 
 

@@ -13,14 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgateway_server.transport.http2.headers import RequestHead
-from llmgateway_server.transport.http2.stream import (
-    INTERNAL,
-    RESOURCE_EXHAUSTED,
-    UNIMPLEMENTED,
-    MessageError,
-    Stream,
-    framed,
-)
+from llmgateway_server.transport.http2.status import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from llmgateway_server.transport.http2.stream import MessageError, Stream, framed
 
 MAX_BYTES = 1000
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
